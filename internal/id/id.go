@@ -1,0 +1,69 @@
+// Package id gives typed identifiers to tenants, repositories, principals and tokens.
+//
+// An identifier is a prefix that says what it names and a ULID (https://github.com/ulid/spec) in lower case:
+// repo_01jd4x5vwr9ab3k6m0q7z2c8ye. Identifiers of one type sort by the time at which they were made.
+package id
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+type (
+	// Tenant names a tenant: ten_…
+	Tenant string
+	// Repo names a repository: repo_…
+	Repo string
+	// Principal names a principal: usr_…
+	Principal string
+	// Token names a token, and is not its secret: tok_…
+	Token string
+)
+
+const (
+	tenantPrefix    = "ten_"
+	repoPrefix      = "repo_"
+	principalPrefix = "usr_"
+	tokenPrefix     = "tok_"
+)
+
+// NewTenant makes the identifier of a new tenant.
+func NewTenant() Tenant { return Tenant(tenantPrefix + fresh()) }
+
+// NewRepo makes the identifier of a new repository.
+func NewRepo() Repo { return Repo(repoPrefix + fresh()) }
+
+// NewPrincipal makes the identifier of a new principal.
+func NewPrincipal() Principal { return Principal(principalPrefix + fresh()) }
+
+// NewToken makes the identifier of a new token. It is not the secret.
+func NewToken() Token { return Token(tokenPrefix + fresh()) }
+
+// ParseTenant checks the form of a tenant's identifier.
+func ParseTenant(s string) (Tenant, error) { return parse[Tenant](s, tenantPrefix) }
+
+// ParseRepo checks the form of a repository's identifier. A Repo that came from it is safe in a file name.
+func ParseRepo(s string) (Repo, error) { return parse[Repo](s, repoPrefix) }
+
+// ParsePrincipal checks the form of a principal's identifier.
+func ParsePrincipal(s string) (Principal, error) { return parse[Principal](s, principalPrefix) }
+
+// ParseToken checks the form of a token's identifier.
+func ParseToken(s string) (Token, error) { return parse[Token](s, tokenPrefix) }
+
+func fresh() string { return strings.ToLower(ulid.Make().String()) }
+
+func parse[T ~string](s, prefix string) (T, error) {
+	rest, ok := strings.CutPrefix(s, prefix)
+	if !ok || rest != strings.ToLower(rest) {
+		return "", fmt.Errorf("identifier %q does not start with %s: %w", s, prefix, errkind.Invalid)
+	}
+	if _, err := ulid.ParseStrict(rest); err != nil {
+		return "", fmt.Errorf("identifier %q: %w", s, errkind.Invalid)
+	}
+	return T(s), nil
+}
