@@ -1,0 +1,310 @@
+package pack
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/git"
+)
+
+// The limits that a zero ReceiveOptions stands for.
+const (
+	defaultMaxPackBytes   = 2 << 30
+	defaultMaxObjectBytes = 1 << 30
+	defaultMaxObjects     = 16 << 20
+	defaultMaxDeltaDepth  = maxDeltaDepth
+	defaultMemoryPack     = 1 << 20
+	// A pack whose objects sum up to more than workFloor plus workRatio times its own size is a bomb. A pack of a long
+	// history of one large file or directory reaches several thousand times its size, git.git 26 times.
+	workFloor = 32 << 30
+	workRatio = 4096
+	// maxWorkers bounds memory, of which each worker has its share, and is where one pack's families run out.
+	maxWorkers = 8
+)
+
+// ReceiveOptions bound and steer Receive. The zero value has safe limits.
+type ReceiveOptions struct {
+	Dir            string // for spill files; "" is os.TempDir
+	MaxPackBytes   int64  // 0: 2 GiB
+	MaxObjectBytes int64  // 0: 1 GiB, one object inflated; 4 GiB at most
+	MaxTotalBytes  int64  // 0: 32 GiB plus 4,096 times the pack's size; all objects inflated, with what is inflated again
+	MaxObjects     uint32 // 0: 16 Mi
+	MaxDeltaDepth  int    // 0: 10,000 (git itself writes at most 4,095)
+	MemoryPack     int64  // packs up to this size stay in memory; 0: 1 MiB
+	Workers        int    // for delta resolution; 0: GOMAXPROCS; 8 at most
+
+	// Base finds an object that a thin pack takes as given; nil refuses thin packs. The pack is completed with it.
+	Base func(git.OID) (git.Object, bool, error)
+	// OpenBase streams an object for which Base said errkind.TooLarge. It may be nil: then such bases are refused.
+	OpenBase func(git.OID) (git.Kind, int64, io.ReadCloser, error)
+	// Progress hears of each stage ("Receiving objects", "Resolving deltas") as git names them. It may be nil. Calls
+	// come one at a time, from any goroutine.
+	Progress func(stage string, done, total int)
+}
+
+func (o ReceiveOptions) withDefaults() ReceiveOptions {
+	def := func(v *int64, d int64) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&o.MaxPackBytes, defaultMaxPackBytes)
+	def(&o.MaxObjectBytes, defaultMaxObjectBytes)
+	def(&o.MemoryPack, defaultMemoryPack)
+	o.MaxObjectBytes = min(o.MaxObjectBytes, math.MaxUint32)
+	if o.MaxObjects == 0 {
+		o.MaxObjects = defaultMaxObjects
+	}
+	o.MaxObjects = min(o.MaxObjects, maxLinkFrom)
+	if o.MaxDeltaDepth <= 0 {
+		o.MaxDeltaDepth = defaultMaxDeltaDepth
+	}
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	o.Workers = min(o.Workers, maxWorkers)
+	return o
+}
+
+// Received is a pack in quarantine: on disk or in memory, complete, indexed, every object checked by git.Check.
+type Received struct {
+	Pack  *Pack  // open for reading
+	Data  []byte // the whole packfile when it stayed in memory
+	Path  string // else the file it was written to, below Dir; fsynced
+	Idx   []byte // version 2 index
+	Table []byte // kinds, sizes, bases, pack order, commits: docs/spec/pack-table.md
+
+	// Roots are the pack's objects that no other object of the pack names, sorted.
+	Roots []git.OID
+	// Outside are the objects that the pack's objects name but the pack does not have, sorted, each once. A gitlink
+	// names nothing. The caller must see that it has each of them: then no object in the store ever lacks a link.
+	Outside []Link
+	// Appended is how many delta bases were added to complete a thin pack; they are the pack's last entries.
+	Appended int
+
+	spill *spill
+}
+
+// Link says that an object is needed, as what kind, and by whom.
+type Link struct {
+	OID  git.OID
+	Kind git.Kind // what it must be; 0 when nothing says
+	From git.OID
+}
+
+// Receive reads exactly one packfile from r and no byte more. It reads fast from a *bufio.Reader (or whatever can Peek
+// as that does); from another reader it must take small steps towards the pack's end. Any defect of the input wraps
+// errkind.Invalid or errkind.TooLarge and leaves no file behind.
+//
+// An object that is in the pack twice is refused, as git index-pack --strict does.
+//
+//  1. intake: split the stream into entries, inflate each once, judge whole objects (ID, git.Check, links).
+//  2. resolver: apply the deltas, family by family, and judge what they make.
+//  3. complete: append the bases that a thin pack lacks, and resolve what waits for them.
+//  4. finish: sort, find roots and outside links, write index and table, sync.
+func Receive(ctx context.Context, r io.Reader, opts ReceiveOptions) (*Received, error) {
+	rc := &receiver{opts: opts.withDefaults(), t: &objects{}}
+	rc.spill = newSpill(rc.opts.Dir, rc.opts.MemoryPack)
+	q, err := rc.receive(ctx, r)
+	if err != nil {
+		_ = rc.spill.discard()
+		return nil, fmt.Errorf("receive pack: %w", err)
+	}
+	return q, nil
+}
+
+// Close drops the quarantine: it removes the file, unless the caller has moved it away.
+func (q *Received) Close() error { return q.spill.discard() }
+
+// receiver is the state of one Receive that its stages share.
+type receiver struct {
+	opts   ReceiveOptions
+	spill  *spill
+	t      *objects
+	links  *linkSet
+	judges []*judge
+	sum    git.OID // of the pack
+
+	packBytes int64 // of the pack as it came
+	deltas    int
+	resolved  atomic.Int64
+	appended  int
+
+	work atomic.Int64 // bytes inflated or made from deltas
+}
+
+func (rc *receiver) receive(ctx context.Context, r io.Reader) (*Received, error) {
+	rc.links = newLinkSet()
+	if err := rc.intake(ctx, r); err != nil {
+		return nil, err
+	}
+	rc.links.allow(rc.t.len())
+	rc.packBytes = rc.spill.size
+	rc.tidy(rc.t.len())
+	if rc.deltas > 0 {
+		if err := rc.resolve(ctx); err != nil {
+			return nil, err
+		}
+		rc.tidy(rc.t.len())
+	}
+	return rc.finish(ctx)
+}
+
+func (rc *receiver) intake(ctx context.Context, r io.Reader) error {
+	buf := windowPool.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool has nothing else
+	defer windowPool.Put(buf)
+	in := &intake{rc: rc, t: rc.t, judge: rc.newJudge(), w: newWindow(r, rc.spill, rc.opts.MaxPackBytes, *buf)}
+	return in.run(ctx)
+}
+
+func (rc *receiver) newJudge() *judge {
+	j := newJudge(rc.links)
+	rc.judges = append(rc.judges, j)
+	return j
+}
+
+// spend counts work against the limit, of which so many bytes of the pack have their share.
+func (rc *receiver) spend(n, packBytes int64) error {
+	limit := rc.opts.MaxTotalBytes
+	if limit <= 0 {
+		limit = workFloor + workRatio*packBytes
+	}
+	if rc.work.Add(n) > limit {
+		return fmt.Errorf("pack's objects have more than %d bytes together: %w", limit, errkind.TooLarge)
+	}
+	return nil
+}
+
+func (rc *receiver) progress(stage string, done, total int) {
+	if rc.opts.Progress != nil {
+		rc.opts.Progress(stage, done, total)
+	}
+}
+
+// progressStep is how many objects lie between two calls of Progress: a hundred calls in all.
+func progressStep(total int) int { return max(1, total/100) }
+
+// finish writes down what was found out, and makes the pack durable.
+func (rc *receiver) finish(ctx context.Context) (*Received, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if rc.appended > 0 {
+		if err := rc.recount(); err != nil {
+			return nil, err
+		}
+	}
+	if err := rc.spill.append(rc.sum[:]); err != nil {
+		return nil, err
+	}
+	order, err := rc.t.sorted()
+	if err != nil {
+		return nil, err
+	}
+	q := &Received{Appended: rc.appended, spill: rc.spill}
+	table := newTableBuilder(len(order))
+	if err := rc.closeLinks(q, table, order); err != nil {
+		return nil, err
+	}
+	rc.writeSides(q, table, order)
+	if err := rc.spill.sync(); err != nil {
+		return nil, err
+	}
+	var data io.ReaderAt = rc.spill
+	if rc.spill.file == nil {
+		q.Data = rc.spill.mem
+	} else {
+		q.Path, data = rc.spill.file.Name(), rc.spill.file
+	}
+	if q.Pack, err = Open(data, rc.spill.size, q.Idx, q.Table); err != nil {
+		return nil, fmt.Errorf("bug: the pack just received: %w", err)
+	}
+	return q, nil
+}
+
+// closeLinks finds roots and outside links, and checks the kinds of those that lie in the pack.
+func (rc *receiver) closeLinks(q *Received, table *tableBuilder, order []int32) error {
+	for _, num := range order {
+		named, err := rc.links.meet(rc.t.oid[num], rc.t.kind[num])
+		if err != nil {
+			return err
+		}
+		if !named {
+			q.Roots = append(q.Roots, rc.t.oid[num])
+			table.root(Pos(num))
+		}
+	}
+	q.Outside = rc.links.outside(rc.t.oid)
+	rc.links = nil
+	return nil
+}
+
+// writeSides makes index and table. It drops what it has put down, so that not everything is in memory in several forms.
+func (rc *receiver) writeSides(q *Received, table *tableBuilder, order []int32) {
+	t := rc.t
+	for i, num := range order {
+		e := tableEntry{kind: t.kind[num], size: int64(t.size[num]), base: noBase, idx: uint32(i), refDelta: t.isRef(num)}
+		if b := t.base[num]; b != none {
+			e.base = Pos(b)
+		}
+		table.set(Pos(num), e)
+	}
+	for _, j := range rc.judges {
+		for _, c := range j.commits {
+			table.commit(Pos(c.num), c.tree, c.when, j.parents[c.first:][:c.parents])
+		}
+	}
+	rc.judges = nil
+	t.kind, t.size, t.base, t.first, t.next, t.refs = nil, nil, nil, nil, nil, nil
+	rc.tidy(len(order))
+	rows := make([]indexRow, len(order))
+	for i, num := range order {
+		rows[i] = indexRow{oid: t.oid[num], crc: t.crc[num], offset: t.off[num]}
+	}
+	rc.t = nil
+	q.Idx, q.Table = writeIndex(rows, rc.sum), table.finish(rc.sum)
+}
+
+// tidyObjects is the number of objects from which on memory is tidied between stages.
+const tidyObjects = 200_000
+
+// tidy collects what the stages of a large receive have left. The collector would let the heap grow to twice what was in
+// use at its last run, which is a stage's peak; since next to nothing of it holds pointers, a run takes milliseconds.
+func (rc *receiver) tidy(objects int) {
+	if objects >= tidyObjects {
+		runtime.GC()
+	}
+}
+
+// recount writes the number of objects of a completed pack into its header, and sums it up again.
+func (rc *receiver) recount() error {
+	var n [4]byte
+	binary.BigEndian.PutUint32(n[:], uint32(rc.t.len()))
+	if err := rc.spill.overwrite(n[:], packHeaderSize-4); err != nil {
+		return err
+	}
+	var err error
+	rc.sum, err = rc.spill.rehash()
+	return err
+}
+
+// scratchFile makes a file for content that is too big for memory. It has no name any more: nothing is left behind
+// whatever happens.
+func (rc *receiver) scratchFile() (*os.File, error) {
+	f, err := os.CreateTemp(rc.opts.Dir, "receive-*.scratch")
+	if err != nil {
+		return nil, fmt.Errorf("make a scratch file: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("make a scratch file: %w", err)
+	}
+	return f, nil
+}
