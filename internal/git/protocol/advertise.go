@@ -1,0 +1,123 @@
+package protocol
+
+import (
+	"io"
+
+	"github.com/skep-dev/skep/internal/git"
+)
+
+// AdvertiseUpload writes what a client reads first: references (v0, v1) or capabilities (v2). With http, the
+// "# service=git-upload-pack" line comes before it, which v2 leaves out.
+func AdvertiseUpload(w io.Writer, v View, http bool, opts UploadOptions) error {
+	pw := NewPktWriter(w)
+	defer pw.Close()
+	if http && opts.Version != V2 {
+		pw.Line("# service=git-upload-pack")
+		pw.Flush()
+	}
+	advertiseUpload(pw, v, opts)
+	return pw.Send()
+}
+
+func advertiseUpload(pw *PktWriter, v View, opts UploadOptions) {
+	if opts.Version == V2 {
+		advertiseV2(pw, opts)
+		return
+	}
+	if opts.Version == V1 {
+		pw.Line("version 1")
+	}
+	caps := "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative" +
+		" no-progress include-tag multi_ack_detailed"
+	if !opts.NoAnyWant {
+		caps += " allow-tip-sha1-in-want allow-reachable-sha1-in-want"
+	}
+	if opts.Stateless {
+		caps += " no-done"
+	}
+	if _, born := v.Refs.HeadRef(); born {
+		caps += " symref=HEAD:" + string(v.Refs.Head)
+	}
+	if !opts.NoFilter {
+		caps += " filter"
+	}
+	caps += " object-format=sha1 agent=" + agentOr(opts.Agent)
+	a := refAdvertiser{pw: pw, caps: caps, peel: true}
+	if head, born := v.Refs.HeadRef(); born {
+		head.Name = git.HEAD
+		a.ref(head)
+	}
+	a.all(v.Refs)
+}
+
+func advertiseV2(pw *PktWriter, opts UploadOptions) {
+	pw.Line("version 2")
+	pw.Line("agent=", agentOr(opts.Agent))
+	pw.Line("ls-refs=unborn")
+	if opts.NoFilter {
+		pw.Line("fetch=shallow wait-for-done")
+	} else {
+		pw.Line("fetch=shallow wait-for-done filter")
+	}
+	pw.Line("server-option")
+	pw.Line("object-format=sha1")
+	pw.Line("object-info")
+	pw.Flush()
+}
+
+// AdvertiseReceive writes the references and capabilities that a pusher reads first.
+func AdvertiseReceive(w io.Writer, v View, http bool, opts ReceiveOptions) error {
+	pw := NewPktWriter(w)
+	defer pw.Close()
+	if http {
+		pw.Line("# service=git-receive-pack")
+		pw.Flush()
+	}
+	advertiseReceive(pw, v, opts)
+	return pw.Send()
+}
+
+func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) {
+	if opts.Version == V1 {
+		pw.Line("version 1")
+	}
+	a := refAdvertiser{pw: pw, caps: "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta" +
+		" push-options object-format=sha1 agent=" + agentOr(opts.Agent)}
+	a.all(v.Refs)
+}
+
+// refAdvertiser writes the references of v0 and v1: capabilities behind a NUL on the first line, whatever it is.
+type refAdvertiser struct {
+	pw   *PktWriter
+	caps string
+	peel bool
+}
+
+func (a *refAdvertiser) all(refs *git.Refs) {
+	for _, r := range refs.List() {
+		a.ref(r)
+	}
+	if a.caps != "" {
+		a.line(git.ZeroOID, "capabilities", "^{}")
+	}
+	a.pw.Flush()
+}
+
+func (a *refAdvertiser) ref(r git.Ref) {
+	a.line(r.OID, r.Name, "")
+	if a.peel && !r.Peeled.IsZero() {
+		a.line(r.Peeled, r.Name, "^{}")
+	}
+}
+
+func (a *refAdvertiser) line(o git.OID, name git.RefName, suffix string) {
+	at := a.pw.open()
+	b := append(o.AppendHex(a.pw.buf), ' ')
+	b = append(append(b, name...), suffix...)
+	if a.caps != "" {
+		b = append(append(b, 0), a.caps...)
+		a.caps = ""
+	}
+	a.pw.buf = append(b, '\n')
+	a.pw.seal(at)
+}

@@ -1,0 +1,233 @@
+package protocol
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/git"
+)
+
+// commands is what a push asks for.
+type commands struct {
+	list     []command
+	shallows int // boundary commits of a client that is itself shallow: the store judges its pack by its links
+
+	reportStatus, sideBand, atomic, quiet, pushOptions bool
+	options                                            []string
+}
+
+// command is one reference to move.
+type command struct {
+	git.RefUpdate
+	name    string // as the client wrote it, which need not be a reference's name
+	refused string // why, in a few words; empty while nothing is against it
+}
+
+// readCommands reads up to where the pack starts. With an error come the commands so far, for their capabilities.
+func readCommands(pr *PktReader) (*commands, error) {
+	c := &commands{}
+	for first := true; ; {
+		k, b, err := pr.Line()
+		switch {
+		case errors.Is(err, io.EOF) && first && c.shallows == 0:
+			return c, nil
+		case errors.Is(err, io.EOF):
+			return c, cutShort(err)
+		case err != nil:
+			return c, err
+		case k == PktFlush:
+			return c, c.readOptions(pr)
+		case k != PktData:
+			return c, refuse(errkind.Invalid, "receive-pack: expected a flush packet after the commands")
+		}
+		if arg, ok := bytes.CutPrefix(b, []byte("shallow ")); ok {
+			if err := c.shallow(arg); err != nil {
+				return c, err
+			}
+			continue
+		}
+		if bytes.HasPrefix(b, []byte("push-cert\x00")) {
+			return c, refuse(errkind.Unsupported, "receive-pack: signed pushes are not supported")
+		}
+		line, caps, found := bytes.Cut(b, []byte{0})
+		if found && first {
+			if err := c.capabilities(caps); err != nil {
+				return c, err
+			}
+		}
+		first = false
+		if err := c.command(line); err != nil {
+			return c, err
+		}
+	}
+}
+
+func (c *commands) shallow(arg []byte) error {
+	if _, err := git.ParseOID(arg); err != nil {
+		return refuse(errkind.Invalid, "receive-pack: protocol error: expected shallow sha, got '%s'", clip(arg, 80))
+	}
+	if c.shallows++; c.shallows > maxShallow {
+		return refuse(errkind.TooLarge, "receive-pack: more than %d shallow lines", maxShallow)
+	}
+	return nil
+}
+
+func (c *commands) capabilities(caps []byte) error {
+	for word := range bytes.FieldsSeq(caps) {
+		switch string(word) {
+		case "report-status", "report-status-v2":
+			c.reportStatus = true
+		case "side-band-64k":
+			c.sideBand = true
+		case "atomic":
+			c.atomic = true
+		case "quiet":
+			c.quiet = true
+		case "push-options":
+			c.pushOptions = true
+		default:
+			if format, ok := bytes.CutPrefix(word, []byte("object-format=")); ok && string(format) != "sha1" {
+				return refuse(errkind.Unsupported, "receive-pack: unsupported object format '%s'", clip(format, 40))
+			}
+		}
+	}
+	return nil
+}
+
+// command reads "<old> <new> <name>".
+func (c *commands) command(b []byte) error {
+	const hexSize = 2 * git.OIDSize
+	bad := func() error {
+		return refuse(errkind.Invalid, "receive-pack: protocol error: expected old/new/ref, got '%s'", clip(b, 160))
+	}
+	if len(b) < 2*hexSize+3 || b[hexSize] != ' ' || b[2*hexSize+1] != ' ' {
+		return bad()
+	}
+	old, err := git.ParseOID(b[:hexSize])
+	if err != nil {
+		return bad()
+	}
+	to, err := git.ParseOID(b[hexSize+1 : 2*hexSize+1])
+	if err != nil {
+		return bad()
+	}
+	if len(c.list) >= maxCommands {
+		return refuse(errkind.TooLarge, "receive-pack: more than %d references in one push", maxCommands)
+	}
+	name := string(b[2*hexSize+2:])
+	if len(name) > maxNameBytes {
+		return bad()
+	}
+	c.list = append(c.list, command{RefUpdate: git.RefUpdate{Name: git.RefName(name), Old: old, New: to}, name: name})
+	return nil
+}
+
+// readOptions reads the push options, which come between the commands and the pack.
+func (c *commands) readOptions(pr *PktReader) error {
+	if !c.pushOptions || len(c.list) == 0 {
+		return nil
+	}
+	for {
+		k, b, err := pr.Line()
+		switch {
+		case errors.Is(err, io.EOF):
+			return cutShort(err)
+		case err != nil:
+			return err
+		case k == PktFlush:
+			return nil
+		case k != PktData:
+			return refuse(errkind.Invalid, "receive-pack: expected a flush packet after the push options")
+		case len(c.options) >= maxPushOptions:
+			return refuse(errkind.TooLarge, "receive-pack: more than %d push options", maxPushOptions)
+		case len(b) > maxPushOptionBytes:
+			return refuse(errkind.TooLarge, "receive-pack: a push option has more than %d bytes", maxPushOptionBytes)
+		}
+		c.options = append(c.options, string(b))
+	}
+}
+
+// judge refuses the commands that are wrong in themselves.
+func (c *commands) judge() {
+	times := make(map[string]int, len(c.list))
+	for i := range c.list {
+		times[c.list[i].name]++
+	}
+	for i := range c.list {
+		cmd := &c.list[i]
+		_, err := git.ParseRefName(cmd.name)
+		switch {
+		case err != nil:
+			cmd.refused = "funny refname"
+		case times[cmd.name] > 1:
+			cmd.refused = "multiple updates for ref not allowed"
+		case cmd.Old.IsZero() && cmd.New.IsZero():
+			cmd.refused = "nothing to delete"
+		}
+	}
+}
+
+// hasPack reports whether a pack follows: git sends none when all commands delete.
+func (c *commands) hasPack() bool {
+	for i := range c.list {
+		if !c.list[i].New.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *commands) anyRefused() bool {
+	for i := range c.list {
+		if c.list[i].refused != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseAll refuses what is not refused yet.
+func (c *commands) refuseAll(why string) {
+	for i := range c.list {
+		if c.list[i].refused == "" {
+			c.list[i].refused = why
+		}
+	}
+}
+
+// live returns the updates that nothing is against.
+func (c *commands) live() []git.RefUpdate {
+	out := make([]git.RefUpdate, 0, len(c.list))
+	for i := range c.list {
+		if c.list[i].refused == "" {
+			out = append(out, c.list[i].RefUpdate)
+		}
+	}
+	return out
+}
+
+// settle notes what became of the live updates.
+func (c *commands) settle(errs []error, whole error) {
+	failed := whole != nil
+	for _, err := range errs {
+		failed = failed || err != nil
+	}
+	n := 0
+	for i := range c.list {
+		cmd := &c.list[i]
+		if cmd.refused != "" {
+			continue
+		}
+		switch {
+		case n < len(errs) && errs[n] != nil:
+			cmd.refused = reason(cmd.RefUpdate, errs[n])
+		case whole != nil:
+			cmd.refused = reason(cmd.RefUpdate, whole)
+		case c.atomic && failed:
+			cmd.refused = "atomic push failure"
+		}
+		n++
+	}
+}

@@ -1,0 +1,132 @@
+// Package protocol has pkt-line, upload-pack and receive-pack as state machines over a reader and a writer.
+//
+// # Serving
+//
+// AdvertiseUpload and AdvertiseReceive answer "GET info/refs"; UploadPack and ReceivePack answer a POST (Stateless), or
+// serve a whole connection over a pipe, its advertisement included. Versions 0, 1 and 2 are spoken as
+// https://git-scm.com/docs/gitprotocol-v2 and gitprotocol-pack have it; a push is always version 0 or 1.
+//
+//	err := protocol.UploadPack(ctx, repo.View(), body, w, protocol.UploadOptions{Version: v, Stateless: true})
+//
+// What callers may rely on:
+//   - a Stateless request is read to its end before the first byte of the answer is written, except that progress of a
+//     push is written while its pack, read already, is being resolved;
+//   - nothing is written to out after a function has returned;
+//   - where out has a method Flush() (as http.ResponseWriter does), it is called when a person may be waiting;
+//   - an error that is returned was told to the client as well, in words that give away nothing of the server's inside.
+//
+// # Asking
+//
+// A Client lists, fetches from and pushes to another repository, over HTTP or a command's pipes:
+//
+//	src := protocol.NewHTTPClient(http.DefaultClient, "https://example.org/a.git", protocol.HTTPOptions{})
+//	l, err := src.List(ctx)
+//	p, err := src.Fetch(ctx, protocol.FetchRequest{Wants: l.Tips(), Progress: os.Stderr})
+//	defer p.Close()
+//	res, err := dst.Push(ctx, protocol.PushRequest{Updates: updates, Pack: p, Progress: os.Stderr})
+//
+// which is an import: the pack flows through, and nothing is kept in a file or in memory.
+package protocol
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/git/odb"
+	"github.com/skep-dev/skep/internal/git/revwalk"
+)
+
+// Version is a version of the Git wire protocol.
+type Version int
+
+// The versions. V1 is V0 with a line before it.
+const (
+	V0 Version = iota
+	V1
+	V2
+)
+
+// ParseVersion reads the Git-Protocol header (or GIT_PROTOCOL): colon-separated keys, of which version=N counts. Of
+// several the highest that is known counts, as in git.
+func ParseVersion(s string) Version {
+	v := V0
+	for key := range strings.SplitSeq(s, ":") {
+		switch key {
+		case "version=1":
+			v = max(v, V1)
+		case "version=2":
+			v = max(v, V2)
+		}
+	}
+	return v
+}
+
+// Infinite is the depth that clients ask for when they want all of history (git fetch --unshallow).
+const Infinite = 0x7fffffff
+
+// View is one consistent state of a repository. It stays valid while a request works on it, whatever is pushed meanwhile.
+type View struct {
+	Refs    *git.Refs
+	Objects *odb.Store
+	Graph   func() (*revwalk.Graph, error) // built at its first use
+	// Memo keeps what requests find out about this view for those that follow. A new view gets a new one; nil is
+	// correct and slower.
+	Memo *Memo
+}
+
+// PackCache keeps finished answers. An answer depends on nothing but its key: objects never change.
+type PackCache interface {
+	// Pack copies the answer named by key to w. The first caller's produce writes it; callers that come meanwhile share that
+	// one run.
+	Pack(ctx context.Context, key [32]byte, w io.Writer, produce func(ctx context.Context, w io.Writer) error) error
+}
+
+// UploadOptions are a transport's and a repository's settings for upload-pack. The zero value works.
+type UploadOptions struct {
+	Version   Version
+	Stateless bool   // HTTP: one request holds what the client has to say, and the answer ends with it
+	Agent     string // "skep/0.1"; "" is "skep"
+	Cache     PackCache
+	SpillDir  string
+	// NoFilter refuses partial clones; NoAnyWant refuses wants that are no reference's value (v0 and v1; v2 allows
+	// whatever is reachable from a reference).
+	NoFilter, NoAnyWant bool
+}
+
+// Receiver is the repository that a push goes to.
+type Receiver interface {
+	View() View
+	// Quarantine reads one pack from r, checks it, and keeps it aside.
+	Quarantine(ctx context.Context, r io.Reader, progress func(stage string, done, total int)) (*odb.Quarantine, error)
+	// Update moves references and, in the same transaction, takes the quarantined pack (nil when the push has none) into
+	// the repository. It sees that each new value is an object that the repository then has. It returns an error per
+	// update, in order, nil where it was done; with atomic it is all or none. The second result is a failure of the whole.
+	// Once a nil comes back, the update is durable. The text of an error that wraps a kind is what the client is told.
+	Update(ctx context.Context, q *odb.Quarantine, updates []git.RefUpdate, opts UpdateOptions) ([]error, error)
+}
+
+// UpdateOptions go with a set of reference updates.
+type UpdateOptions struct {
+	Atomic      bool
+	PushOptions []string
+	Actor       string // who, for the reflog: a principal's ID
+	Message     string // for the reflog: "push"
+}
+
+// ReceiveOptions are a transport's and a repository's settings for receive-pack. The zero value works.
+type ReceiveOptions struct {
+	Version   Version // V2 falls back to V0, as in git
+	Stateless bool
+	Agent     string
+	Actor     string
+}
+
+// agentOr returns how this side calls itself.
+func agentOr(agent string) string {
+	if agent == "" {
+		return "skep"
+	}
+	return agent
+}

@@ -1,0 +1,206 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/git/odb"
+)
+
+// ReceivePack serves one push, or one whole connection with its advertisement. Refusals are told to the client in-band
+// (report-status, side-band 2 and 3).
+//
+//  1. The commands are read and judged one by one; a command that cannot be is refused, and the others go on.
+//  2. The pack is read into quarantine. A pack that is refused refuses every command.
+//  3. All that is left moves in one transaction, together with the pack.
+//  4. The client is told the fate of each command.
+//
+// Whatever ends a push before step 3 leaves nothing behind.
+func ReceivePack(ctx context.Context, rc Receiver, in io.Reader, out io.Writer, opts ReceiveOptions) error {
+	p := &push{rc: rc, opts: opts, pr: NewPktReader(in, maxRequestBytes), pw: NewPktWriter(out)}
+	defer p.pr.Close()
+	defer p.pw.Close()
+	if !opts.Stateless {
+		advertiseReceive(p.pw, rc.View(), opts)
+		if err := p.pw.Send(); err != nil {
+			return err
+		}
+	}
+	cmds, err := readCommands(p.pr)
+	if err != nil {
+		p.refuse(ctx, out, cmds, err)
+		return err
+	}
+	if len(cmds.list) == 0 {
+		return nil // only a look at the references, or git's probe for a large push
+	}
+	p.cmds = cmds
+	most := noSideBand
+	if cmds.sideBand {
+		most = sideBand64k
+	}
+	p.mux = newMuxer(out, most)
+	p.mux.wait() // an HTTP client does not listen before it has sent everything
+	defer p.mux.Abort()
+	return p.run(ctx)
+}
+
+// refuse answers commands that are malformed.
+func (p *push) refuse(ctx context.Context, out io.Writer, cmds *commands, why error) {
+	if p.opts.Stateless {
+		p.drain(ctx)
+	}
+	if cmds.sideBand {
+		p.mux = newMuxer(out, sideBand64k)
+		p.mux.beginBands()
+		p.mux.Fail(publicText(why))
+	} else {
+		p.pw.Line("ERR ", publicText(why))
+		_ = p.pw.Send() // why is the error that counts
+	}
+	if !p.opts.Stateless {
+		p.drain(ctx)
+	}
+}
+
+// push is one push in progress.
+type push struct {
+	rc   Receiver
+	opts ReceiveOptions
+	pr   *PktReader
+	pw   *PktWriter
+	mux  *muxer
+	cmds *commands
+}
+
+func (p *push) run(ctx context.Context) error {
+	p.cmds.judge()
+	q, unpackErr := p.unpack(ctx)
+	var updateErr error
+	if unpackErr != nil {
+		p.cmds.refuseAll("unpacker error")
+		if p.opts.Stateless {
+			p.drain(ctx)
+		}
+	} else {
+		updateErr = p.update(ctx, q)
+	}
+	if q != nil {
+		if err := q.Close(); err != nil && updateErr == nil {
+			updateErr = fmt.Errorf("drop a quarantine: %w", err)
+		}
+	}
+	reportErr := p.report(unpackErr)
+	if unpackErr != nil && !p.opts.Stateless {
+		p.drain(ctx)
+	}
+	return errors.Join(unpackErr, updateErr, reportErr)
+}
+
+// unpack reads the pack, which a push has unless it only deletes.
+func (p *push) unpack(ctx context.Context) (*odb.Quarantine, error) {
+	if !p.cmds.hasPack() {
+		p.mux.begin(nil)
+		return nil, nil
+	}
+	pg := receiveProgress{mux: p.mux, quiet: p.cmds.quiet}
+	q, err := p.rc.Quarantine(ctx, p.pr.Rest(), pg.note)
+	p.mux.begin(nil)
+	return q, err
+}
+
+// drain reads on after a push was refused. An HTTP client listens only when it has sent everything, so that it is let to
+// before the report. A client on a pipe listens meanwhile and leaves when it has read the report; if the pipe were closed
+// before, it would be killed by it.
+func (p *push) drain(ctx context.Context) {
+	if ctx.Err() == nil {
+		_, _ = io.CopyN(io.Discard, p.pr.Rest(), maxDrainBytes) // the end, or an error, is as good
+	}
+}
+
+// update moves the references that were not refused.
+func (p *push) update(ctx context.Context, q *odb.Quarantine) error {
+	if p.cmds.atomic && p.cmds.anyRefused() {
+		p.cmds.refuseAll("atomic push failure")
+		return nil
+	}
+	updates := p.cmds.live()
+	if len(updates) == 0 {
+		return nil
+	}
+	if q != nil && q.Received != nil && q.Pack != nil && q.Pack.Len() == 0 {
+		q = nil // nothing was missing: a reference to what is there already
+	}
+	errs, err := p.rc.Update(ctx, q, updates, UpdateOptions{
+		Atomic: p.cmds.atomic, PushOptions: p.cmds.options, Actor: p.opts.Actor, Message: "push",
+	})
+	if err == nil && len(errs) != len(updates) {
+		err = fmt.Errorf("update answered %d of %d references", len(errs), len(updates))
+	}
+	p.cmds.settle(errs, err)
+	return err
+}
+
+// report tells the fate of each command.
+func (p *push) report(unpackErr error) error {
+	if !p.cmds.reportStatus {
+		if unpackErr != nil {
+			p.mux.beginBands()
+			p.mux.Fail(publicText(unpackErr))
+			return nil
+		}
+		return p.mux.Close()
+	}
+	pw := p.pw
+	pw.hold = true
+	if unpackErr != nil {
+		pw.Line("unpack ", strings.TrimPrefix(publicText(unpackErr), "receive pack: "))
+	} else {
+		pw.Line("unpack ok")
+	}
+	for i := range p.cmds.list {
+		c := &p.cmds.list[i]
+		if c.refused == "" {
+			pw.Line("ok ", c.name)
+		} else {
+			pw.Line("ng ", c.name, " ", c.refused)
+		}
+	}
+	pw.Flush()
+	b := pw.buf
+	pw.buf = nil
+	if _, err := p.mux.Write(b); err != nil {
+		return err
+	}
+	pw.buf = b[:0]
+	return p.mux.Close()
+}
+
+// reason is what a client is told of an update that was not done: what the repository says, or git's words.
+func reason(u git.RefUpdate, err error) string {
+	const failed = "failed to update ref"
+	text := strings.TrimPrefix(publicText(err), "update "+string(u.Name)+": ")
+	switch k := errkind.Of(err); k {
+	case errkind.Internal:
+		return failed
+	case errkind.Exists:
+		return "reference already exists"
+	case errkind.NotFound:
+		if u.New.IsZero() {
+			return "no such ref"
+		}
+		return "missing necessary objects"
+	case errkind.Unavailable:
+		return "server is busy, try again later"
+	case errkind.Invalid, errkind.Unauthorized, errkind.Forbidden, errkind.Conflict, errkind.TooLarge, errkind.Unsupported:
+		if text == "" || text == k.Error() {
+			return failed
+		}
+	}
+	return text
+}
