@@ -1,0 +1,78 @@
+// Package auth turns a token into a principal.
+//
+// A token's secret is 256 random bits. Only its SHA-256 is stored, so who reads the database cannot act as anybody. A
+// password would need a slow, salted hash because it can be guessed; 256 random bits cannot, and a fast hash lets each
+// request be checked in microseconds. The hash is also what is looked up, and that the look-up's time depends on its
+// input tells nothing: to use it, one would have to choose hashes byte by byte, that is, to invert SHA-256.
+//
+// Errors never carry the credential, or any part of it.
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/policy"
+)
+
+// secretPrefix lets people and secret scanners recognise what they found.
+const secretPrefix = "skep_"
+
+const (
+	secretBytes  = 32 // 256 bits: cannot be guessed, whatever the number of tokens
+	secretDigits = 43 // of base64url, which secretBytes need
+)
+
+// Hash is the SHA-256 of a token's secret: all that is stored of it.
+type Hash [sha256.Size]byte
+
+// NewSecret makes a token's secret, 256 random bits: skep_ and 43 characters of base64url.
+func NewSecret() (secret string, h Hash) {
+	var b [secretBytes]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	secret = secretPrefix + base64.RawURLEncoding.EncodeToString(b[:])
+	return secret, HashSecret(secret)
+}
+
+// HashSecret is how a presented secret is looked up.
+func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }
+
+// Tokens finds the principal behind a token: errkind.Unauthorized when it is unknown, expired or revoked.
+type Tokens interface {
+	Principal(ctx context.Context, h Hash) (policy.Principal, error)
+}
+
+// FromSecret authenticates whoever presents a secret. What does not even look like one is refused without a look-up.
+func FromSecret(ctx context.Context, tokens Tokens, secret string) (policy.Principal, error) {
+	if !wellFormed(secret) {
+		return policy.Principal{}, fmt.Errorf("credential is not a token: %w", errkind.Unauthorized)
+	}
+	p, err := tokens.Principal(ctx, HashSecret(secret))
+	if err != nil {
+		return policy.Principal{}, fmt.Errorf("check token: %w", err)
+	}
+	if p.Anonymous() {
+		panic("bug: a token of nobody")
+	}
+	return p, nil
+}
+
+func wellFormed(secret string) bool {
+	digits, ok := strings.CutPrefix(secret, secretPrefix)
+	if !ok || len(digits) != secretDigits {
+		return false
+	}
+	for i := range len(digits) {
+		switch c := digits[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}

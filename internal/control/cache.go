@@ -1,0 +1,119 @@
+package control
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/skep-dev/skep/internal/auth"
+	"github.com/skep-dev/skep/internal/id"
+)
+
+// How many of each are remembered: what is hot, not all there is. A repository takes about 300 bytes, a principal with
+// few roles about 500.
+const (
+	maxCachedRepos      = 50_000
+	maxCachedPrincipals = 10_000
+	maxCachedLineages   = 10_000
+)
+
+// caches hold what requests look up. Only what exists is in them, so that making something needs no care.
+//
+// The rule for writers: first commit, then drop what the commit changed, then return. The rule for readers: take the
+// version, then read the database, then put; put refuses if anything was dropped since, because what was read may be
+// older than that.
+type caches struct {
+	repos      recent[id.Repo, Repo]
+	names      recent[pathKey, id.Repo] // hints: repoByPath checks them
+	principals recent[auth.Hash, credential]
+	lineages   recent[id.Tenant, []id.Tenant]
+}
+
+// pathKey is a repository's tenant path and name in lower case.
+type pathKey struct{ tenant, name string }
+
+func (c *caches) init() {
+	c.repos.init(maxCachedRepos)
+	c.names.init(maxCachedRepos)
+	c.principals.init(maxCachedPrincipals)
+	c.lineages.init(maxCachedLineages)
+}
+
+// repoByPath finds a repository in memory. A name may lead to a repository that has another name by now; then it is as
+// if it were not there.
+func (c *caches) repoByPath(k pathKey) (Repo, bool) {
+	i, ok := c.names.get(k)
+	if !ok {
+		return Repo{}, false
+	}
+	r, ok := c.repos.get(i)
+	return r, ok && strings.EqualFold(r.Name, k.name) && strings.EqualFold(r.TenantPath, k.tenant)
+}
+
+func (c *caches) dropTenants() {
+	c.lineages.clear()
+	c.principals.clear() // they know their roles in it
+}
+
+// recent remembers at least the half of most keys that were used last, and at most most. It keeps two halves: what is
+// used moves to the young one, and when that is full, it becomes the old one and what was old is forgotten.
+type recent[K comparable, V any] struct {
+	mu         sync.RWMutex
+	half       int
+	drops      uint64 // counts drop and clear; guarded by mu
+	young, old map[K]V
+}
+
+func (r *recent[K, V]) init(most int) {
+	r.half = max(most/2, 1)
+	r.young, r.old = map[K]V{}, nil
+}
+
+func (r *recent[K, V]) get(k K) (V, bool) {
+	r.mu.RLock()
+	v, ok := r.young[k]
+	if ok {
+		r.mu.RUnlock()
+		return v, true
+	}
+	v, ok = r.old[k]
+	drops := r.drops
+	r.mu.RUnlock()
+	if ok {
+		r.put(k, v, drops)
+	}
+	return v, ok
+}
+
+// version is to be taken before the database is read for put.
+func (r *recent[K, V]) version() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.drops
+}
+
+func (r *recent[K, V]) put(k K, v V, version uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.drops != version {
+		return
+	}
+	if len(r.young) >= r.half {
+		r.young, r.old = make(map[K]V, r.half/4), r.young
+	}
+	r.young[k] = v
+}
+
+func (r *recent[K, V]) drop(k K) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drops++
+	delete(r.young, k)
+	delete(r.old, k)
+}
+
+func (r *recent[K, V]) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drops++
+	r.young, r.old = map[K]V{}, nil
+}

@@ -1,0 +1,43 @@
+package control
+
+import (
+	"time"
+
+	"github.com/skep-dev/skep/internal/sqlite"
+)
+
+// SetClock replaces time.Now.
+func (c *Control) SetClock(now func() time.Time) { c.now = now }
+
+// DB is for looking behind the API.
+func (c *Control) DB() *sqlite.DB { return c.db }
+
+// Forget empties the caches.
+func (c *Control) Forget() {
+	c.cache.init()
+}
+
+// Limits that tests reach.
+const (
+	MaxPage        = maxPage
+	MaxTenantDepth = maxTenantDepth
+	ExpiredKept    = expiredKept
+)
+
+// Recent is the cache type, for its own test.
+type Recent = recent[int, int]
+
+// NewRecent makes a cache of at most most keys.
+func NewRecent(most int) *Recent {
+	r := &Recent{}
+	r.init(most)
+	return r
+}
+
+// Exported methods of Recent.
+func (r *recent[K, V]) Get(k K) (V, bool)        { return r.get(k) }
+func (r *recent[K, V]) Put(k K, v V, ver uint64) { r.put(k, v, ver) }
+func (r *recent[K, V]) Drop(k K)                 { r.drop(k) }
+func (r *recent[K, V]) Clear()                   { r.clear() }
+func (r *recent[K, V]) Version() uint64          { return r.version() }
+func (r *recent[K, V]) Len() int                 { return len(r.young) + len(r.old) }

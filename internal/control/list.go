@@ -1,0 +1,125 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/sqlite"
+)
+
+// RepoFilter narrows Repos.
+type RepoFilter struct {
+	Tenant id.Tenant // empty: of all tenants
+	// For, if not nil, lets the database leave out what this principal surely may not read, so that a stranger's list
+	// does not cost a look at each private repository. It decides nothing: Visible does.
+	For *policy.Principal
+	// Visible leaves out, if not nil, what the function refuses.
+	Visible func(Repo) bool
+}
+
+// scanRepos is how many records Repos reads in one transaction while it looks for visible ones.
+const scanRepos = 500
+
+// Repos lists repositories by ID, after a cursor (an ID, "" at first).
+func (c *Control) Repos(ctx context.Context, f RepoFilter, after id.Repo, most int) ([]Repo, error) {
+	most = page(most)
+	n := most
+	if f.Visible != nil {
+		n = scanRepos
+	}
+	query, args, err := c.repoQuery(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	var out []Repo
+	for {
+		batch, err := c.repoBatch(ctx, query, append([]any{after, n}, args...))
+		if err != nil {
+			return nil, fmt.Errorf("list repositories: %w", err)
+		}
+		for _, r := range batch {
+			// Outside of the transaction: it may well ask this database.
+			if f.Visible == nil || f.Visible(r) {
+				out = append(out, r)
+			}
+			if len(out) == most {
+				return out, nil
+			}
+		}
+		if len(batch) < n {
+			return out, nil
+		}
+		after = batch[len(batch)-1].ID
+	}
+}
+
+func (c *Control) repoBatch(ctx context.Context, query string, args []any) (out []Repo, err error) {
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		for r, err := range q.Query(query, args...) {
+			if err != nil {
+				return err
+			}
+			out = append(out, scanRepo(r))
+		}
+		return nil
+	})
+	return out, err
+}
+
+// The lists of repositories: ?1 is the cursor, ?2 the number, ?3 the tenant or tenants.
+const (
+	reposOfAll    = repoColumns + "WHERE repo_id > ?1 ORDER BY repo_id LIMIT ?2"
+	reposOfTenant = repoColumns + "WHERE tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2"
+	publicOfAll   = repoColumns + "WHERE public = 1 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2"
+
+	// The planner would rather walk all of the tenant's.
+	publicOf = repoColumns + `WHERE repo_id IN (
+		SELECT repo_id FROM repo INDEXED BY repo_public_of
+		WHERE public = 1 AND tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2
+	) ORDER BY repo_id`
+
+	// Two lists in order, each cut to the number wanted, make one: the public ones, and those in the tenants of ?3 and
+	// below.
+	publicOrMine = `WITH RECURSIVE mine (tenant_id) AS (
+		SELECT value FROM json_each(?3)
+		UNION SELECT tenant.tenant_id FROM tenant JOIN mine ON tenant.parent_id = mine.tenant_id
+	)
+	` + repoColumns + `WHERE repo_id IN (
+		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE public = 1 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2)
+		UNION
+		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE tenant_id IN mine AND repo_id > ?1 ORDER BY repo_id LIMIT ?2)
+	) ORDER BY repo_id LIMIT ?2`
+)
+
+// repoQuery chooses a list and its arguments from the third on.
+func (c *Control) repoQuery(ctx context.Context, f RepoFilter) (query string, args []any, err error) {
+	everything := f.For == nil || f.For.Admin
+	switch {
+	case f.Tenant == "" && everything:
+		return reposOfAll, nil, nil
+	case f.Tenant == "" && len(f.For.Roles) == 0:
+		return publicOfAll, nil, nil
+	case f.Tenant == "":
+		mine := make([]id.Tenant, 0, len(f.For.Roles))
+		for t := range f.For.Roles {
+			mine = append(mine, t)
+		}
+		text, err := json.Marshal(mine)
+		return publicOrMine, []any{string(text)}, err
+	}
+	if !everything {
+		lineage, err := c.Lineage(ctx, f.Tenant)
+		if err != nil {
+			return "", nil, err
+		}
+		everything = slices.ContainsFunc(lineage, func(t id.Tenant) bool { return f.For.Roles[t] != "" })
+	}
+	if everything {
+		return reposOfTenant, []any{f.Tenant}, nil
+	}
+	return publicOf, []any{f.Tenant}, nil
+}

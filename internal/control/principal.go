@@ -1,0 +1,207 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/sqlite"
+)
+
+// Principal is a person, an agent or a machine.
+type Principal struct {
+	ID      id.Principal
+	Name    string
+	Admin   bool
+	Created time.Time
+}
+
+// CreatePrincipal makes a principal without memberships or tokens.
+func (c *Control) CreatePrincipal(ctx context.Context, name string, admin bool) (Principal, error) {
+	if err := checkPrincipalName(name); err != nil {
+		return Principal{}, fmt.Errorf("create principal: %w", err)
+	}
+	p := Principal{ID: id.NewPrincipal(), Name: name, Admin: admin, Created: c.timestamp()}
+	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+		taken, err := q.First("SELECT 1 FROM principal WHERE name = ?", func(*sqlite.Row) {}, name)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return fmt.Errorf("name %s: %w", name, errkind.Exists)
+		}
+		return insertPrincipal(q, p)
+	})
+	if err != nil {
+		return Principal{}, fmt.Errorf("create principal: %w", err)
+	}
+	return p, nil
+}
+
+func insertPrincipal(q *sqlite.Conn, p Principal) error {
+	return q.Exec("INSERT INTO principal (principal_id, name, admin, created) VALUES (?, ?, ?, ?)", p.ID, p.Name, p.Admin, p.Created)
+}
+
+const principalColumns = "SELECT principal_id, principal.name, admin, principal.created FROM principal "
+
+func scanPrincipal(r *sqlite.Row) Principal {
+	return Principal{ID: id.Principal(r.Text(0)), Name: r.Text(1), Admin: r.Bool(2), Created: r.Time(3)}
+}
+
+// PrincipalByID finds a principal by its identifier.
+func (c *Control) PrincipalByID(ctx context.Context, p id.Principal) (out Principal, err error) {
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		out, err = principalByID(q, p)
+		return err
+	})
+	return out, err
+}
+
+func principalByID(q *sqlite.Conn, p id.Principal) (out Principal, err error) {
+	ok, err := q.First(principalColumns+"WHERE principal_id = ?", func(r *sqlite.Row) { out = scanPrincipal(r) }, p)
+	if err == nil && !ok {
+		err = notFound("principal " + clip(string(p)))
+	}
+	return out, err
+}
+
+// PrincipalByName finds a principal by its name, without regard to case.
+func (c *Control) PrincipalByName(ctx context.Context, name string) (out Principal, err error) {
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		ok, err := q.First(principalColumns+"WHERE name = ?", func(r *sqlite.Row) { out = scanPrincipal(r) }, name)
+		if err == nil && !ok {
+			err = notFound("principal " + clip(name))
+		}
+		return err
+	})
+	return out, err
+}
+
+// Principals lists principals by ID, after a cursor (an ID, "" at first).
+func (c *Control) Principals(ctx context.Context, after id.Principal, most int) (out []Principal, err error) {
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		for r, err := range q.Query(principalColumns+"WHERE principal_id > ? ORDER BY principal_id LIMIT ?", after, page(most)) {
+			if err != nil {
+				return err
+			}
+			out = append(out, scanPrincipal(r))
+		}
+		return nil
+	})
+	return out, err
+}
+
+// DeletePrincipal deletes a principal with its tokens and memberships. The last admin stays, errkind.Conflict: nobody
+// could make another.
+func (c *Control) DeletePrincipal(ctx context.Context, p id.Principal) error {
+	defer c.cache.principals.clear()
+	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+		found, err := principalByID(q, p)
+		if err != nil {
+			return err
+		}
+		if found.Admin {
+			others, err := q.First("SELECT 1 FROM principal WHERE admin = 1 AND principal_id <> ? LIMIT 1", func(*sqlite.Row) {}, p)
+			if err != nil {
+				return err
+			}
+			if !others {
+				return fmt.Errorf("%s is the last admin: %w", found.Name, errkind.Conflict)
+			}
+		}
+		return q.Exec("DELETE FROM principal WHERE principal_id = ?", p)
+	})
+	if err != nil {
+		return fmt.Errorf("delete principal: %w", err)
+	}
+	return nil
+}
+
+// Member is a principal's role in a tenant.
+type Member struct {
+	Principal Principal
+	Role      policy.Role
+}
+
+// Members are listed whole, and a principal's roles are all in memory while it is active: so both have a limit.
+const (
+	maxMembers     = 10_000 // of a tenant
+	maxMemberships = 10_000 // of a principal
+)
+
+// SetMember gives a principal a role in a tenant, in place of any that it had there.
+func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, role policy.Role) error {
+	if !role.Known() {
+		return fmt.Errorf("set member: role %q: %w", clip(string(role)), errkind.Invalid)
+	}
+	defer c.cache.principals.clear()
+	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+		if _, err := tenantByID(q, t); err != nil {
+			return err
+		}
+		if _, err := principalByID(q, p); err != nil {
+			return err
+		}
+		if err := q.Exec(`INSERT INTO member (tenant_id, principal_id, role) VALUES (?, ?, ?)
+			ON CONFLICT (tenant_id, principal_id) DO UPDATE SET role = excluded.role`, t, p, role); err != nil {
+			return err
+		}
+		if err := mustHold(q, "members of the tenant", maxMembers, "SELECT 1 FROM member WHERE tenant_id = ? LIMIT -1 OFFSET ?", t); err != nil {
+			return err
+		}
+		return mustHold(q, "memberships of the principal", maxMemberships, "SELECT 1 FROM member WHERE principal_id = ? LIMIT -1 OFFSET ?", p)
+	})
+	if err != nil {
+		return fmt.Errorf("set member: %w", err)
+	}
+	return nil
+}
+
+// mustHold refuses when a query whose last parameter is an OFFSET has more rows than most.
+func mustHold(q *sqlite.Conn, what string, most int, query string, arg any) error {
+	over, err := q.First(query, func(*sqlite.Row) {}, arg, most)
+	if err == nil && over {
+		err = fmt.Errorf("more than %d %s: %w", most, what, errkind.TooLarge)
+	}
+	return err
+}
+
+// RemoveMember takes a principal's role in a tenant away.
+func (c *Control) RemoveMember(ctx context.Context, t id.Tenant, p id.Principal) error {
+	defer c.cache.principals.clear()
+	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+		if err := q.Exec("DELETE FROM member WHERE tenant_id = ? AND principal_id = ?", t, p); err != nil {
+			return err
+		}
+		if q.Changes() == 0 {
+			return notFound("member " + clip(string(p)))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove member: %w", err)
+	}
+	return nil
+}
+
+// Members lists who has a role in the tenant itself, by name. Roles from tenants above are not among them.
+func (c *Control) Members(ctx context.Context, t id.Tenant) (out []Member, err error) {
+	const query = `SELECT principal_id, principal.name, admin, principal.created, role
+		FROM member JOIN principal USING (principal_id) WHERE tenant_id = ? ORDER BY principal.name`
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		if _, err := tenantByID(q, t); err != nil {
+			return err
+		}
+		for r, err := range q.Query(query, t) {
+			if err != nil {
+				return err
+			}
+			out = append(out, Member{Principal: scanPrincipal(r), Role: policy.Role(r.Text(4))})
+		}
+		return nil
+	})
+	return out, err
+}

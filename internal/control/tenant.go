@@ -1,0 +1,183 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/sqlite"
+)
+
+// Tenant is a tenant. Path is its name below its parents' names: acme/platform.
+type Tenant struct {
+	ID      id.Tenant
+	Parent  id.Tenant // empty at the top
+	Path    string
+	Created time.Time
+}
+
+// CreateTenant makes a tenant whose parent (the path up to the last slash) exists.
+func (c *Control) CreateTenant(ctx context.Context, path string) (Tenant, error) {
+	parentPath, last, err := checkTenantPath(path)
+	if err != nil {
+		return Tenant{}, err
+	}
+	t := Tenant{ID: id.NewTenant(), Path: path, Created: c.timestamp()}
+	err = c.db.Write(ctx, func(q *sqlite.Conn) error {
+		if parentPath != "" {
+			parent, err := tenantByPath(q, parentPath)
+			if err != nil {
+				return err
+			}
+			t.Parent = parent.ID
+			t.Path = parent.Path + "/" + last // the parent's own case
+			if err := mustBeFree(q, parent, last, ""); err != nil {
+				return err
+			}
+		} else if err := pathMustBeFree(q, path); err != nil {
+			return err
+		}
+		return insertTenant(q, t)
+	})
+	if err != nil {
+		return Tenant{}, fmt.Errorf("create tenant: %w", err)
+	}
+	return t, nil
+}
+
+// mustBeFree reports whether a tenant can take another child or repository of this name: one path leads to one thing.
+// The repository self, which is being renamed, is not in its own way.
+func mustBeFree(q *sqlite.Conn, t Tenant, name string, self id.Repo) error {
+	taken, err := q.First("SELECT 1 FROM repo WHERE tenant_id = ? AND name = ? AND repo_id <> ?", func(*sqlite.Row) {}, t.ID, name, self)
+	if err != nil {
+		return err
+	}
+	if taken {
+		return fmt.Errorf("repository %s/%s: %w", t.Path, name, errkind.Exists)
+	}
+	return pathMustBeFree(q, t.Path+"/"+name)
+}
+
+func pathMustBeFree(q *sqlite.Conn, path string) error {
+	taken, err := q.First("SELECT 1 FROM tenant WHERE path = ?", func(*sqlite.Row) {}, path)
+	if err != nil {
+		return err
+	}
+	if taken {
+		return fmt.Errorf("tenant %s: %w", path, errkind.Exists)
+	}
+	return nil
+}
+
+func insertTenant(q *sqlite.Conn, t Tenant) error {
+	var parent any
+	if t.Parent != "" {
+		parent = t.Parent
+	}
+	return q.Exec("INSERT INTO tenant (tenant_id, parent_id, path, created) VALUES (?, ?, ?, ?)", t.ID, parent, t.Path, t.Created)
+}
+
+// Tenant finds a tenant by its identifier.
+func (c *Control) Tenant(ctx context.Context, t id.Tenant) (out Tenant, err error) {
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		out, err = tenantByID(q, t)
+		return err
+	})
+	return out, err
+}
+
+// TenantByPath finds a tenant by its path.
+func (c *Control) TenantByPath(ctx context.Context, path string) (out Tenant, err error) {
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		out, err = tenantByPath(q, path)
+		return err
+	})
+	return out, err
+}
+
+const tenantColumns = "SELECT tenant_id, parent_id, path, created FROM tenant "
+
+func scanTenant(r *sqlite.Row) Tenant {
+	return Tenant{ID: id.Tenant(r.Text(0)), Parent: id.Tenant(r.Text(1)), Path: r.Text(2), Created: r.Time(3)}
+}
+
+func tenantByID(q *sqlite.Conn, t id.Tenant) (out Tenant, err error) {
+	ok, err := q.First(tenantColumns+"WHERE tenant_id = ?", func(r *sqlite.Row) { out = scanTenant(r) }, t)
+	if err == nil && !ok {
+		err = notFound("tenant " + clip(string(t)))
+	}
+	return out, err
+}
+
+func tenantByPath(q *sqlite.Conn, path string) (out Tenant, err error) {
+	ok, err := q.First(tenantColumns+"WHERE path = ?", func(r *sqlite.Row) { out = scanTenant(r) }, path)
+	if err == nil && !ok {
+		err = notFound("tenant " + clip(path))
+	}
+	return out, err
+}
+
+// Tenants lists tenants by path, without regard to case, after a cursor (a path, "" at first).
+func (c *Control) Tenants(ctx context.Context, after string, most int) (out []Tenant, err error) {
+	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		for r, err := range q.Query(tenantColumns+"WHERE path > ? ORDER BY path LIMIT ?", after, page(most)) {
+			if err != nil {
+				return err
+			}
+			out = append(out, scanTenant(r))
+		}
+		return nil
+	})
+	return out, err
+}
+
+// DeleteTenant deletes a tenant that has neither repositories nor children; otherwise errkind.Conflict.
+func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant) error {
+	defer c.cache.dropTenants()
+	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+		found, err := tenantByID(q, t)
+		if err != nil {
+			return err
+		}
+		const inside = "SELECT 1 FROM tenant WHERE parent_id = ?1 UNION ALL SELECT 1 FROM repo WHERE tenant_id = ?1 LIMIT 1"
+		full, err := q.First(inside, func(*sqlite.Row) {}, t)
+		if err != nil {
+			return err
+		}
+		if full {
+			return fmt.Errorf("%s is not empty: %w", found.Path, errkind.Conflict)
+		}
+		return q.Exec("DELETE FROM tenant WHERE tenant_id = ?", t)
+	})
+	if err != nil {
+		return fmt.Errorf("delete tenant: %w", err)
+	}
+	return nil
+}
+
+// Lineage is what policy.Resource.Tenant wants: the tenant, its parent, and so on up. The caller does not change it.
+func (c *Control) Lineage(ctx context.Context, t id.Tenant) ([]id.Tenant, error) {
+	if l, ok := c.cache.lineages.get(t); ok {
+		return l, nil
+	}
+	before := c.cache.lineages.version()
+	l := make([]id.Tenant, 0, 4)
+	err := c.db.Read(ctx, func(q *sqlite.Conn) error {
+		for at := t; at != ""; {
+			up, err := tenantByID(q, at)
+			if err != nil {
+				return err
+			}
+			l = append(l, at)
+			at = up.Parent
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.cache.lineages.put(t, l, before)
+	return l, nil
+}
