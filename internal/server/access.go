@@ -1,0 +1,209 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/skep-dev/skep/internal/auth"
+	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/router"
+)
+
+// The ways in which a request is denied. They say nothing of what was asked for, so that a private repository and a
+// missing one read the same.
+var (
+	errAnonymous = denial{errkind.Unauthorized, "authentication required: send a token as Bearer token or as password"}
+	errBadToken  = denial{errkind.Unauthorized, "this token is not valid: unknown, expired or revoked"}
+	errMissing   = denial{errkind.NotFound, "not found, or not yours to see"}
+	errForbidden = denial{errkind.Forbidden, "your token or role does not allow this"}
+)
+
+// denial is a constant text with its kind.
+type denial struct {
+	kind errkind.Kind
+	text string
+}
+
+func (d denial) Error() string { return d.text }
+func (d denial) Unwrap() error { return d.kind }
+
+// denialQuantum hides how long it took to find out that something is missing or private: the answer to both waits for the
+// next multiple. A lookup takes less, so that there is one multiple in practice.
+const denialQuantum = time.Millisecond
+
+// authenticate finds out who asks. Nobody, the zero Principal, is fine; a wrong credential is not.
+func (s *Server) authenticate(c *call, r *http.Request) error {
+	p, err := auth.FromRequest(r.Context(), s.control, r)
+	switch {
+	case err == nil:
+		c.principal = p
+		return nil
+	case errkind.Of(err) == errkind.Unauthorized:
+		return errBadToken
+	}
+	return err
+}
+
+// verdict is the one place where an answer of policy becomes one of ours.
+func verdict(p policy.Principal, a policy.Action, r policy.Resource) error {
+	switch {
+	case policy.Allow(p, a, r):
+		return nil
+	case p.Anonymous():
+		return errAnonymous
+	case policy.Visible(p, r):
+		return errForbidden
+	}
+	return errMissing
+}
+
+// missing is the verdict on what does not exist: that on what may not be seen.
+func missing(p policy.Principal) error {
+	if p.Anonymous() {
+		return errAnonymous
+	}
+	return errMissing
+}
+
+// allowServer asks about the server as a whole.
+func (s *Server) allowServer(p policy.Principal, a policy.Action) error {
+	return verdict(p, a, policy.Resource{})
+}
+
+// repo finds a repository for somebody who wants to do something with it. find looks it up.
+func (s *Server) repo(ctx context.Context, p policy.Principal, a policy.Action, find func() (control.Repo, error)) (control.Repo, error) {
+	if p.Anonymous() && a != policy.RepoRead {
+		return control.Repo{}, errAnonymous // whatever the repository: no lookup, no difference
+	}
+	started := time.Now()
+	r, err := find()
+	if err == nil {
+		var res policy.Resource
+		if res, err = s.repoResource(ctx, r); err == nil {
+			err = verdict(p, a, res)
+		}
+	}
+	return r, blur(ctx, p, started, err)
+}
+
+// tenant finds a tenant for somebody who wants to do something with it.
+func (s *Server) tenant(ctx context.Context, p policy.Principal, a policy.Action, ref string) (control.Tenant, error) {
+	if p.Anonymous() {
+		return control.Tenant{}, errAnonymous
+	}
+	started := time.Now()
+	t, err := s.findTenant(ctx, ref)
+	if err == nil {
+		var lineage []id.Tenant
+		if lineage, err = s.control.Lineage(ctx, t.ID); err == nil {
+			err = verdict(p, a, policy.Resource{Tenant: lineage})
+		}
+	}
+	return t, blur(ctx, p, started, err)
+}
+
+// blur makes the verdicts on missing and on invisible things the same, in words and in time.
+func blur(ctx context.Context, p policy.Principal, started time.Time, err error) error {
+	if err == nil {
+		return nil
+	}
+	kind := errkind.Of(err)
+	if kind != errkind.NotFound && kind != errkind.Unauthorized {
+		return err
+	}
+	timer := time.NewTimer(denialQuantum - time.Since(started)%denialQuantum)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return missing(p)
+}
+
+func (s *Server) repoResource(ctx context.Context, r control.Repo) (policy.Resource, error) {
+	lineage, err := s.control.Lineage(ctx, r.Tenant)
+	return policy.Resource{Tenant: lineage, Repo: r.ID, Public: r.Public}, err
+}
+
+// findRepo looks a repository up by its ID or TENANT/NAME.
+func (s *Server) findRepo(ctx context.Context, ref string) (control.Repo, error) {
+	if r, err := id.ParseRepo(ref); err == nil {
+		return s.control.Repo(ctx, r)
+	}
+	tenant, name, ok := cutLast(ref)
+	if !ok {
+		return control.Repo{}, errkind.NotFound
+	}
+	return s.control.RepoByName(ctx, tenant, strings.TrimSuffix(name, ".git"))
+}
+
+// findTenant looks a tenant up by its ID or path.
+func (s *Server) findTenant(ctx context.Context, ref string) (control.Tenant, error) {
+	if t, err := id.ParseTenant(ref); err == nil {
+		return s.control.Tenant(ctx, t)
+	}
+	return s.control.TenantByPath(ctx, ref)
+}
+
+// cutLast splits a path before its last segment.
+func cutLast(path string) (head, last string, ok bool) {
+	i := strings.LastIndexByte(path, '/')
+	if i <= 0 || i == len(path)-1 {
+		return "", "", false
+	}
+	return path[:i], path[i+1:], true
+}
+
+// open opens a repository that the caller was found to have access to. One deleted meanwhile is missing.
+func (s *Server) open(ctx context.Context, r control.Repo) (*router.Repo, error) {
+	return s.router.Repo(ctx, r.Tenant, r.ID)
+}
+
+// statusOf translates a failure for HTTP.
+func statusOf(err error) int {
+	switch errkind.Of(err) {
+	case errkind.Invalid:
+		return http.StatusUnprocessableEntity
+	case errkind.Unauthorized:
+		return http.StatusUnauthorized
+	case errkind.Forbidden:
+		return http.StatusForbidden
+	case errkind.NotFound:
+		return http.StatusNotFound
+	case errkind.Exists, errkind.Conflict:
+		return http.StatusConflict
+	case errkind.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case errkind.Unavailable:
+		return http.StatusServiceUnavailable
+	case errkind.Unsupported:
+		return http.StatusNotImplemented
+	case errkind.Internal:
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// explain is what people see of a failure. What is wrong inside stays in the log, under the request's identifier.
+func explain(err error) string {
+	const most = 1000 // of what may quote a request
+	switch statusOf(err) {
+	case http.StatusInternalServerError:
+		return "internal error: the server's log has more, under this answer's X-Request-Id"
+	case http.StatusServiceUnavailable:
+		return "the server is too busy or shutting down: try again"
+	}
+	text := strings.TrimSuffix(err.Error(), ": "+errkind.Of(err).Error())
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}

@@ -1,0 +1,283 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/policy"
+)
+
+// call is one request on its way through the server. It is owned by the request's goroutine.
+type call struct {
+	id        string
+	base      string // the server's public address, for the API's answers
+	route     route
+	started   time.Time
+	principal policy.Principal
+	w         answer
+	body      body
+}
+
+type callKey struct{}
+
+// callOf finds the call of a request's context. Only handlers behind the API's mux need it: the others are given it.
+func callOf(ctx context.Context) *call {
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		panic("bug: a context without a call")
+	}
+	return c
+}
+
+// ServeHTTP serves one request: it identifies, counts and logs it, and turns a panic into an answer.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.running.Add(1)
+	defer s.running.Add(-1)
+	c := &call{started: time.Now(), id: requestID(r)}
+	c.w = answer{ResponseWriter: w, idle: s.opts.IdleTimeout, extended: c.started}
+	w.Header()["X-Request-Id"] = []string{c.id}
+	if r.Body != nil && r.Body != http.NoBody {
+		c.body = body{rc: r.Body, w: w, idle: s.opts.IdleTimeout}
+		// A copy: in its own request net/http must find its own body, or it would take what a handler has not read of it for
+		// the next request.
+		r = r.WithContext(r.Context())
+		r.Body = &c.body
+	}
+	defer s.finish(c, r)
+	s.dispatch(c, r)
+}
+
+// finish logs and counts a request, and answers for a handler that panicked.
+func (s *Server) finish(c *call, r *http.Request) {
+	p := recover()
+	if p != nil && !aborted(p) && r.Context().Err() == nil {
+		s.metrics.panics.Inc()
+		s.log.ErrorContext(r.Context(), "handler panicked", "request_id", c.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		if c.w.status == 0 {
+			p = nil
+			s.refuse(c, r, errors.New("handler panicked"))
+		}
+	}
+	took := time.Since(c.started)
+	s.metrics.done(c, took)
+	s.logAccess(c, r, took)
+	if p != nil {
+		panic(http.ErrAbortHandler) // the client must not take what it got for the whole answer
+	}
+}
+
+// aborted reports whether a handler gave up on its answer on purpose.
+func aborted(p any) bool {
+	err, ok := p.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
+}
+
+func (s *Server) logAccess(c *call, r *http.Request, took time.Duration) {
+	level := slog.LevelInfo
+	if c.route == routeSystem {
+		level = slog.LevelDebug
+	}
+	if !s.log.Enabled(r.Context(), level) {
+		return
+	}
+	// The query and the headers may hold secrets; the path holds none.
+	s.log.LogAttrs(r.Context(), level, "request served",
+		slog.String("request_id", c.id),
+		slog.String("method", r.Method),
+		slog.String("path", clip(r.URL.Path)),
+		slog.String("route", c.route.String()),
+		slog.Int("status", c.w.status),
+		slog.Int64("bytes_in", c.body.bytes),
+		slog.Int64("bytes_out", c.w.bytes),
+		slog.Int64("micros", took.Microseconds()),
+		slog.String("principal", string(c.principal.ID)),
+		slog.String("remote", r.RemoteAddr),
+	)
+}
+
+// clip keeps a log line short, whatever a client sent.
+func clip(s string) string {
+	const most = 300
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+const maxRequestID = 64
+
+// requestID takes over the client's identifier of the request if it is one, else makes one up.
+func requestID(r *http.Request) string {
+	if v := r.Header["X-Request-Id"]; len(v) == 1 && validRequestID(v[0]) {
+		return v[0]
+	}
+	const hexDigits = "0123456789abcdef"
+	var b [16]byte
+	n := rand.Uint64() //nolint:gosec // it correlates log lines and is no secret
+	for i := range b {
+		b[i] = hexDigits[n&15]
+		n >>= 4
+	}
+	return string(b[:])
+}
+
+func validRequestID(s string) bool {
+	if s == "" || len(s) > maxRequestID {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// answer is the client's end of a request: it counts, remembers the status, and lets a slow client take its time as
+// long as it takes something.
+type answer struct {
+	http.ResponseWriter
+	idle     time.Duration
+	extended time.Time // when the write deadline was last moved
+	status   int
+	bytes    int64
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader remembers the status.
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= 200 {
+		a.status = status
+	}
+	a.extend()
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends what fits into the client's window, and waits at most the idle time for it.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	a.extend()
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// Flush sends what the layers below have buffered.
+func (a *answer) Flush() {
+	if f, ok := a.ResponseWriter.(http.Flusher); ok {
+		a.extend()
+		f.Flush()
+	}
+}
+
+// extend moves the write deadline, unless that was done a moment ago. The server set the first one when the request
+// came, so that quick requests never get here.
+func (a *answer) extend() {
+	now := time.Now()
+	if now.Sub(a.extended) < a.idle/4 {
+		return
+	}
+	a.extended = now
+	if d, ok := a.ResponseWriter.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		_ = d.SetWriteDeadline(now.Add(a.idle)) // a connection without deadlines is a test's
+	}
+}
+
+// minProgress is what a client must send to get more time. It makes a dripping client pay, and no real one sends less.
+const minProgress = 1 << 10
+
+// body is what a client sends. It ends in an error when nothing comes for the idle time.
+type body struct {
+	rc       io.ReadCloser
+	w        http.ResponseWriter // for its deadlines
+	idle     time.Duration
+	bytes    int64
+	progress int64 // bytes at the last extension
+	extended time.Time
+	ended    bool
+	limit    int64     // 0: none
+	early    []byte    // read ahead and not yet given
+	paced    time.Time // since when the rest must come at minPace; zero: it need not
+}
+
+const (
+	// readAhead is how much of a request is read before it takes a place: all of nearly every one that is no push.
+	readAhead = 16 << 10
+	// paceGrace and minPace bound how long a place may be held by a request that has not come yet.
+	paceGrace = 30 * time.Second
+	minPace   = 64 << 10 // bytes a second
+)
+
+// ahead reads the beginning of what the client sends, before the request takes a place: waiting for a client that says
+// nothing must not keep others out. The rest must then come at a pace.
+func (b *body) ahead() {
+	if b.rc == nil {
+		return
+	}
+	var buf bytes.Buffer
+	_, _ = io.CopyN(&buf, readerFunc(b.receive), readAhead) // what failed fails again, when a handler reads
+	b.early = buf.Bytes()
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Read waits at most the idle time for more.
+func (b *body) Read(p []byte) (int, error) {
+	if len(b.early) > 0 {
+		n := copy(p, b.early)
+		b.early = b.early[n:]
+		return n, nil
+	}
+	return b.receive(p)
+}
+
+func (b *body) receive(p []byte) (int, error) {
+	if b.ended {
+		return 0, io.EOF
+	}
+	now := time.Now()
+	switch {
+	case !b.paced.IsZero():
+		b.deadline(b.paced.Add(min(paceGrace, b.idle) + time.Duration(b.bytes/minPace)*time.Second))
+	case b.extended.IsZero() || (b.bytes-b.progress >= minProgress && now.Sub(b.extended) >= b.idle/4):
+		b.extended, b.progress = now, b.bytes
+		b.deadline(now.Add(b.idle))
+	}
+	n, err := b.rc.Read(p)
+	b.bytes += int64(n)
+	if b.limit > 0 && b.bytes > b.limit {
+		return 0, fmt.Errorf("request body over %d bytes: %w", b.limit, errkind.TooLarge)
+	}
+	if err == io.EOF {
+		// From here on net/http watches the connection for the client's going away; a deadline would look like that.
+		b.ended = true
+		b.deadline(time.Time{})
+	}
+	return n, err //nolint:wrapcheck // io.EOF and net errors, as a reader gives them
+}
+
+// Close is net/http's; what is unread then is its business.
+func (b *body) Close() error { return b.rc.Close() }
+
+func (b *body) deadline(t time.Time) {
+	if d, ok := b.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = d.SetReadDeadline(t) // a connection without deadlines is a test's
+	}
+}

@@ -1,0 +1,26 @@
+package server
+
+import "net/http"
+
+// BreakAPI makes every call of the API panic, before or after its answer has begun.
+func (s *Server) BreakAPI() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/v2/before", func(http.ResponseWriter, *http.Request) { panic("secret state") })
+	mux.HandleFunc("/api/v2/after", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 100<<10))
+		panic("secret state")
+	})
+	s.api = mux
+}
+
+// ParseGitPath opens the path parser for its tests.
+func ParseGitPath(path string) (tenant, name, rest string, ok bool) {
+	p, ok := parseGitPath(path)
+	return p.tenant, p.name, p.rest, ok
+}
+
+// ParseTTL opens the parser of a token's life time for its tests.
+var ParseTTL = parseTTL
+
+// ValidRequestID opens the check of a client's request identifier for its tests.
+var ValidRequestID = validRequestID

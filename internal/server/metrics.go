@@ -1,0 +1,103 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// route is a class of requests. Metrics are labelled by it and never by repository or tenant: their number is not bounded,
+// and their names are nobody else's business.
+type route uint8
+
+const (
+	routeOther route = iota
+	routeSystem
+	routeInfoRefs
+	routeUploadPack
+	routeReceivePack
+	routeAPIRead
+	routeAPIWrite
+	routes // how many there are
+)
+
+var routeNames = [routes]string{
+	routeOther:       "other",
+	routeSystem:      "system",
+	routeInfoRefs:    "git_info_refs",
+	routeUploadPack:  "git_upload_pack",
+	routeReceivePack: "git_receive_pack",
+	routeAPIRead:     "api_read",
+	routeAPIWrite:    "api_write",
+}
+
+func (r route) String() string { return routeNames[r] }
+
+// metrics count requests. The counters are looked up once, at the start.
+type metrics struct {
+	registry *prometheus.Registry
+	handler  http.Handler
+	served   [routes][6]prometheus.Counter // by the status's first digit; 0: none was sent
+	took     [routes]prometheus.Observer
+	in, out  [routes]prometheus.Counter
+	refused  prometheus.Counter
+	panics   prometheus.Counter
+}
+
+func newMetrics(s *Server) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "skep_http_requests_total", Help: "Requests served, by route and class of status.",
+	}, []string{"route", "status"})
+	took := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "skep_http_request_duration_seconds", Help: "Time from a request's headers to the end of its answer.",
+		Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5, 30, 120, 600},
+	}, []string{"route"})
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "skep_http_bytes_total", Help: "Bytes of request bodies (in) and answers (out).",
+	}, []string{"route", "direction"})
+	m.refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "skep_http_refused_total", Help: "Requests answered 503 because too many were running and waiting.",
+	})
+	m.panics = prometheus.NewCounter(prometheus.CounterOpts{Name: "skep_http_panics_total", Help: "Handlers that panicked."})
+	for r := range routes {
+		for i := range m.served[r] {
+			m.served[r][i] = requests.WithLabelValues(r.String(), strconv.Itoa(i)+"xx")
+		}
+		m.took[r] = took.WithLabelValues(r.String())
+		m.in[r], m.out[r] = bytes.WithLabelValues(r.String(), "in"), bytes.WithLabelValues(r.String(), "out")
+	}
+	m.registry.MustRegister(requests, took, bytes, m.refused, m.panics,
+		inFlight("transfers", s.transfers), inFlight("calls", s.calls), inFlight("guests", s.guests), inFlight("heavy", s.heavy),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "skep_cells_open", Help: "Repositories open."},
+			func() float64 { return float64(s.router.OpenCells()) }),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+	return m
+}
+
+func inFlight(pool string, l *limiter) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "skep_http_in_flight", Help: "Requests running.", ConstLabels: prometheus.Labels{"pool": pool},
+	}, func() float64 { return float64(l.running()) })
+}
+
+// done counts a finished request.
+func (m *metrics) done(c *call, took time.Duration) {
+	class := c.w.status / 100
+	if class < 0 || class >= len(m.served[0]) {
+		class = 0
+	}
+	m.served[c.route][class].Inc()
+	m.took[c.route].Observe(took.Seconds())
+	if c.w.bytes > 0 {
+		m.out[c.route].Add(float64(c.w.bytes))
+	}
+	if c.body.bytes > 0 {
+		m.in[c.route].Add(float64(c.body.bytes))
+	}
+}

@@ -1,0 +1,280 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/policy"
+)
+
+const openAPIPath = client.Base + "/openapi.json"
+
+const (
+	// maxJSON bounds a request's JSON. Decoding takes a few times as much memory.
+	maxJSON = 1 << 20
+	// maxPage bounds a list's page; the tags of Paging say the same.
+	maxPage = 200
+	// callTime bounds a call that transfers no bulk: a diff, a blame or a log that takes longer costs others too much.
+	callTime = time.Minute
+)
+
+// Paging is the query of every list.
+type Paging struct {
+	Cursor string `query:"cursor" maxLength:"1500" doc:"Where the page starts: the next_cursor of the page before"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most"`
+}
+
+// out is an operation's answer with nothing but a body.
+type out[T any] struct{ Body T }
+
+// none is the answer of an operation that has nothing to say.
+type none struct{}
+
+// newAPI declares every operation.
+func (s *Server) newAPI() http.Handler {
+	mux := http.NewServeMux()
+	config := huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:       "Skep",
+				Version:     s.opts.Version,
+				Description: apiDescription,
+			},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"bearer": {Type: "http", Scheme: "bearer"},
+					"basic":  {Type: "http", Scheme: "basic", Description: "A token as the password, with any user name"},
+					"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
+				},
+			},
+			Security: []map[string][]string{{}, {"bearer": {}}, {"basic": {}}, {"key": {}}},
+		},
+		Formats:       huma.DefaultFormats,
+		Transformers:  []huma.Transformer{plainProblem},
+		DefaultFormat: "application/json",
+	}
+	api := humago.New(restMux{mux}, config)
+	a := &restAPI{Server: s, API: api}
+	a.registerTenants()
+	a.registerPrincipals()
+	a.registerTokens()
+	a.registerRepos()
+	a.registerRefs()
+	a.registerContent()
+	a.registerHistory()
+	a.registerPacks()
+
+	document := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })
+	mux.HandleFunc("GET "+openAPIPath, func(w http.ResponseWriter, r *http.Request) {
+		b, err := document()
+		if err != nil {
+			panic("bug: the OpenAPI document does not encode: " + err.Error())
+		}
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(b) // the client may be gone
+	})
+	return mux
+}
+
+// plainProblem finishes the problems that come from validation: they get a type like the others, and do not repeat what was
+// sent, which may be long or secret.
+func plainProblem(_ huma.Context, _ string, v any) (any, error) {
+	if p, ok := v.(*huma.ErrorModel); ok && p.Type == "" {
+		kind := errkind.Invalid
+		if p.Status == http.StatusRequestEntityTooLarge {
+			kind = errkind.TooLarge
+		}
+		p.Type = client.ProblemType(kind)
+		for _, d := range p.Errors {
+			d.Value = nil
+		}
+	}
+	return v, nil
+}
+
+const apiDescription = `Everything Skep does with repositories, without git.
+
+**Credentials.** A token, as ` + "`Authorization: Bearer`" + `, as ` + "`X-API-Key`" + `, or as the password of HTTP Basic. Public
+repositories are read without one. What a credential may not see is answered like what does not exist.
+
+**Names.** Wherever a path has {repo} or {tenant}, either an ID (repo_…, ten_…) or a path whose slashes are written %2F
+(acme%2Fdemo) will do.
+
+**Lists** come in pages: pass next_cursor as ?cursor= until there is none.
+
+**Failures** are problem documents (RFC 9457). Their type is ` + "`urn:skep:problem:`" + ` and one of invalid, authentication-required, forbidden,
+not-found, already-exists, conflict, too-large, unavailable, not-supported, internal-error.`
+
+// restMux lets an operation's last path parameter span several segments: ServeMux writes that {name...}, OpenAPI has no
+// word for it.
+type restMux struct{ *http.ServeMux }
+
+// HandleFunc is ServeMux's, for an operation's path.
+func (m restMux) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
+	if strings.HasSuffix(pattern, "/{refname}") {
+		pattern = strings.TrimSuffix(pattern, "}") + "...}"
+	}
+	m.ServeMux.HandleFunc(pattern, h)
+}
+
+// restAPI declares operations on a server.
+type restAPI struct {
+	*Server
+	huma.API
+}
+
+// op is the start of an operation's declaration.
+func op(method, path, operationID, tag, summary string) huma.Operation {
+	o := huma.Operation{
+		OperationID: operationID, Method: method, Path: client.Base + path, Tags: []string{tag}, Summary: summary,
+		MaxBodyBytes:    maxJSON,
+		BodyReadTimeout: -1, // call.go moves the deadlines
+		Errors:          []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound},
+	}
+	switch method {
+	case http.MethodPost:
+		o.DefaultStatus = http.StatusCreated
+		o.Errors = append(o.Errors, http.StatusConflict)
+	case http.MethodPut, http.MethodPatch:
+		o.Errors = append(o.Errors, http.StatusConflict)
+	case http.MethodDelete:
+		o.DefaultStatus = http.StatusNoContent
+		o.Errors = append(o.Errors, http.StatusConflict)
+	}
+	return o
+}
+
+// handle declares one operation. h gets the caller, and its errors are translated here and nowhere else.
+func handle[I, O any](a *restAPI, o huma.Operation, h func(ctx context.Context, p policy.Principal, in *I) (*O, error)) {
+	huma.Register(a.API, o, func(ctx context.Context, in *I) (*O, error) {
+		c := callOf(ctx)
+		res, err := h(ctx, c.principal, in)
+		if err != nil {
+			a.logFailure(ctx, c, err)
+			status := a.refusalHeaders(c, err)
+			return nil, problemOf(status, err)
+		}
+		return res, nil
+	})
+}
+
+// serveAPI authenticates a call of the API and hands it to its operation.
+func (s *Server) serveAPI(c *call, r *http.Request) {
+	c.route = routeAPIRead
+	limit := s.calls
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		c.route = routeAPIWrite
+	}
+	switch {
+	case transfersBytes(r.URL.Path):
+		limit = s.transfers
+	case c.route == routeAPIRead && comparesFiles(r.URL.Path):
+		limit = s.heavy
+	}
+	if err := fromElsewhere.Check(r); err != nil {
+		s.refuse(c, r, errCrossOrigin)
+		return
+	}
+	if !strings.HasSuffix(r.URL.Path, "/push") {
+		c.body.ahead()
+	}
+	c.base = s.publicURL(r)
+	err := s.enter(c, r, limit, func(ctx context.Context) error {
+		if c.principal.Anonymous() && c.route == routeAPIWrite && !strings.HasSuffix(r.URL.Path, "/fetch") {
+			return errAnonymous // before a body is read
+		}
+		ctx = context.WithValue(ctx, callKey{}, c)
+		if limit != s.transfers {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, callTime)
+			defer cancel()
+		}
+		s.callAPI(c, r.WithContext(ctx))
+		return nil
+	})
+	if err != nil {
+		s.refuse(c, r, err)
+	}
+}
+
+// fromElsewhere tells apart what a page of another site makes a browser send. A browser adds the credential that its user
+// once typed, and a form may have the content type of a push.
+var fromElsewhere = http.NewCrossOriginProtection()
+
+var errCrossOrigin = denial{errkind.Forbidden, "this request was made by a page of another site"}
+
+// comparesFiles reports whether a call may take a core for as long as callTime, and 100 MiB: a diff or a blame of files
+// made for it. Few of them run at once.
+func comparesFiles(path string) bool {
+	return strings.HasSuffix(path, "/blame") || strings.HasSuffix(path, "/compare") || strings.Contains(path, "/commits/")
+}
+
+// transfersBytes reports whether a call may keep its place for long: its answer or body has no small bound.
+func transfersBytes(path string) bool {
+	for _, end := range [...]string{"/fetch", "/push", "/archive", "/contents"} {
+		if strings.HasSuffix(path, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// callAPI lets the mux find the operation. Where there is none, its answer becomes a problem document.
+func (s *Server) callAPI(c *call, r *http.Request) {
+	h, pattern := s.api.(*http.ServeMux).Handler(r) //nolint:errcheck,forcetypeassert // newAPI made it
+	if pattern != "" {
+		if c.route == routeAPIWrite && c.principal.Anonymous() && !strings.HasSuffix(r.URL.Path, "/fetch") {
+			s.refuse(c, r, errAnonymous) // nobody writes anonymously: no need to read what
+			return
+		}
+		s.api.ServeHTTP(&c.w, r)
+		return
+	}
+	found := probe{header: c.w.Header()}
+	h.ServeHTTP(&found, r)
+	switch found.status {
+	case http.StatusMethodNotAllowed:
+		s.refuseStatus(c, found.status, denial{errkind.Unsupported, "this path has no such method"})
+	case http.StatusNotFound:
+		s.refuseStatus(c, found.status, denial{errkind.NotFound, "the API has no such path: see " + openAPIPath})
+	default: // a redirect to the clean form of a path
+		c.w.WriteHeader(found.status)
+	}
+}
+
+// probe takes a handler's status and headers and drops its text.
+type probe struct {
+	header http.Header
+	status int
+}
+
+// Header is where the handler puts its headers.
+func (p *probe) Header() http.Header { return p.header }
+
+// Write drops b.
+func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
+
+// WriteHeader keeps the status.
+func (p *probe) WriteHeader(status int) { p.status = status }
+
+func (s *Server) refuseStatus(c *call, status int, err error) { writeProblem(c, status, err) }
+
+// writeProblem answers with a problem document.
+func writeProblem(c *call, status int, err error) {
+	h := c.w.Header()
+	h["Content-Type"] = []string{"application/problem+json"}
+	h.Del("Content-Length")
+	c.w.WriteHeader(status)
+	_ = huma.DefaultJSONFormat.Marshal(&c.w, problemOf(status, err)) // the client may be gone
+}

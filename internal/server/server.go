@@ -1,0 +1,172 @@
+// Package server has the listeners: Git over HTTP, REST, health and metrics.
+//
+// A request passes, in this order: the request's identifier, the access log and metrics (call.go), a bounded queue
+// (limiter.go), authentication, and then one of two worlds: Git's smart HTTP (git_*.go), found by the path's end and
+// kept cheap, or the API below /api/v2 (rest_*.go), declared with huma so that the OpenAPI document comes from the code.
+//
+// Both worlds ask the same question through access.go. What a caller may not see is answered exactly like what does not
+// exist: same status, headers and text.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/router"
+)
+
+// Limits that are not options: nobody has had a reason to change them.
+const (
+	headerTimeout   = 10 * time.Second // a client that takes longer to say what it wants is a slowloris
+	keepAlive       = 2 * time.Minute  // idle connections; git and CI come back within seconds
+	maxHeaderBytes  = 32 << 10         // a token is 50 bytes; what browsers send is below 8 KiB
+	abortPatience   = 5 * time.Second  // for handlers to notice that their context has ended
+	maxPathBytes    = 2 << 10          // a repository's path is below 600 bytes, a reference's name below 1,024
+	defaultMaxConns = 8192             // each takes some 10 KiB and one file descriptor
+)
+
+// Options are the server's settings. The zero Options works.
+type Options struct {
+	Log       *slog.Logger
+	Version   string // in Git's agent capability and the OpenAPI document; "" is dev
+	PublicURL string // what clone_url starts with; "": http:// and the request's Host
+
+	MaxTransfers int           // pushes, fetches, archives at once; 0: 32 per core, at least 64
+	MaxCalls     int           // other requests at once; 0: 64 per core, at least 128
+	MaxGuests    int           // requests without a credential at once, of all kinds; 0: as many as transfers
+	MaxWaiting   int           // requests waiting for one of those places, each kind; 0: 8 times the places; < 0: none
+	MaxWait      time.Duration // how long they wait; 0: 15 s
+	MaxConns     int           // open connections; 0: 8192
+	MaxPackBytes int64         // of one push; 0: 8 GiB
+
+	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit
+	// on a request's total time: a clone over a slow line may take hours.
+	IdleTimeout time.Duration
+	// DrainTimeout is how long running requests may go on after Run's context has ended; 0: 30 s.
+	DrainTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	cores := runtime.GOMAXPROCS(0)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	def(&o.MaxTransfers, max(64, 32*cores))
+	def(&o.MaxCalls, max(128, 64*cores))
+	def(&o.MaxGuests, o.MaxTransfers)
+	def(&o.MaxWait, 15*time.Second)
+	def(&o.MaxConns, defaultMaxConns)
+	def(&o.MaxPackBytes, 8<<30)
+	def(&o.IdleTimeout, 2*time.Minute)
+	def(&o.DrainTimeout, 30*time.Second)
+	return o
+}
+
+// def sets an option that was left zero.
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Server answers HTTP requests. It is an http.Handler, and Run serves a listener with it.
+type Server struct {
+	control *control.Control
+	router  *router.Router
+	opts    Options
+	log     *slog.Logger
+	agent   string // Git's
+
+	api       http.Handler
+	metrics   *metrics
+	transfers *limiter
+	calls     *limiter
+	guests    *limiter
+	heavy     *limiter // calls that compare files
+	ready     atomic.Bool
+	running   atomic.Int64 // handlers
+}
+
+// New makes a server on a control plane and a router, which it does not close.
+func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
+	opts = opts.withDefaults()
+	s := &Server{control: ctl, router: rt, opts: opts, log: opts.Log, agent: "skep/" + opts.Version}
+	s.transfers = newLimiter(opts.MaxTransfers, opts.MaxWaiting, opts.MaxWait)
+	s.calls = newLimiter(opts.MaxCalls, opts.MaxWaiting, opts.MaxWait)
+	s.guests = newLimiter(opts.MaxGuests, opts.MaxWaiting, opts.MaxWait)
+	s.heavy = newLimiter(max(4, 2*runtime.GOMAXPROCS(0)), opts.MaxWaiting, opts.MaxWait)
+	s.metrics = newMetrics(s)
+	s.api = s.newAPI()
+	return s
+}
+
+// Register adds what other parts count to what /metrics shows.
+func (s *Server) Register(c prometheus.Collector) error { return s.metrics.registry.Register(c) }
+
+// Run serves ln until ctx ends. Then it stops accepting, lets running requests finish for up to DrainTimeout, cuts off
+// those that have not, and returns when the last handler has.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	base, cutOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutOff()
+	hs := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		WriteTimeout:      s.opts.IdleTimeout, // from the request's start; extended while there is progress, see call.go
+		IdleTimeout:       keepAlive,
+		MaxHeaderBytes:    maxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- hs.Serve(newLimitListener(ln, s.opts.MaxConns)) }()
+	s.ready.Store(true)
+	defer s.ready.Store(false)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.ready.Store(false)
+
+	drain, cancel := context.WithTimeout(base, s.opts.DrainTimeout)
+	defer cancel()
+	err := hs.Shutdown(drain)
+	if err != nil {
+		s.log.WarnContext(base, "requests cut off at shutdown", "after", s.opts.DrainTimeout)
+		cutOff()
+		err = hs.Close()
+	}
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	if !s.waitHandlers() {
+		err = errors.Join(err, errors.New("handlers still run after their requests were cut off"))
+	}
+	return err
+}
+
+// waitHandlers waits until no handler runs, which is at once unless requests were cut off.
+func (s *Server) waitHandlers() bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(abortPatience); s.running.Load() > 0; <-tick.C {
+		if time.Now().After(late) {
+			return false
+		}
+	}
+	return true
+}
