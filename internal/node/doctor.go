@@ -1,0 +1,101 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/router"
+)
+
+// DoctorOptions say who hears of what Doctor does. Both functions may be nil.
+type DoctorOptions struct {
+	Progress func(repo, what string, done, total int)
+	Fault    func(repo string, err error)
+}
+
+// DoctorReport counts what Doctor has read.
+type DoctorReport struct {
+	Repos, Refs, Objects, Packs int
+	Bytes                       int64
+	Orphans                     int // cells of no repository
+}
+
+// doctorPage is how many repositories are listed at once.
+const doctorPage = 200
+
+// Doctor reads a whole data directory that no node is using: each repository's packs, indexes, objects and references,
+// and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
+// wrong with a repository goes to Fault.
+func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorReport, err error) {
+	if opts.Progress == nil {
+		opts.Progress = func(string, string, int, int) {}
+	}
+	if opts.Fault == nil {
+		opts.Fault = func(string, error) {}
+	}
+	if _, err := os.Stat(filepath.Join(dir, controlFile)); err != nil {
+		return report, fmt.Errorf("no data directory of skep is there: %w", errkind.NotFound)
+	}
+	n := &Node{opts: Options{DataDir: dir}}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	// The router first: it sees to it that no server has the directory.
+	if n.router, err = router.Open(ctx, dir, router.Options{}); err != nil {
+		return report, fmt.Errorf("open cells: %w", err)
+	}
+	if n.control, _, err = control.Open(ctx, filepath.Join(dir, controlFile)); err != nil {
+		return report, fmt.Errorf("open control plane: %w", err)
+	}
+	known := map[id.Repo]bool{}
+	for after := id.Repo(""); ; {
+		page, err := n.control.Repos(ctx, control.RepoFilter{}, after, doctorPage)
+		if err != nil {
+			return report, fmt.Errorf("list repositories: %w", err)
+		}
+		for _, r := range page {
+			after = r.ID
+			known[r.ID] = true
+			if err := n.examine(ctx, r, opts, &report); err != nil {
+				return report, err
+			}
+		}
+		if len(page) < doctorPage {
+			break
+		}
+	}
+	for cell, err := range n.router.Cells() {
+		switch {
+		case err != nil:
+			opts.Fault("cells", err)
+		case !known[cell]:
+			report.Orphans++
+		}
+	}
+	return report, nil
+}
+
+// examine verifies one repository.
+func (n *Node) examine(ctx context.Context, r control.Repo, opts DoctorOptions, report *DoctorReport) error {
+	name := r.TenantPath + "/" + r.Name
+	report.Repos++
+	h, err := n.router.Repo(ctx, r.Tenant, r.ID)
+	if err != nil {
+		opts.Fault(name, fmt.Errorf("open its cell: %w", err))
+		return ctx.Err()
+	}
+	defer h.Release()
+	stats := h.Stats()
+	report.Refs += stats.Refs
+	report.Objects += stats.Objects
+	report.Packs += stats.Packs
+	report.Bytes += stats.Bytes
+	if err := h.Verify(ctx, func(what string, done, total int) { opts.Progress(name, what, done, total) }); err != nil {
+		opts.Fault(name, err)
+	}
+	return ctx.Err()
+}

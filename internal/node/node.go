@@ -1,0 +1,152 @@
+// Package node builds one node from its options and runs its parts.
+//
+//	n, err := node.New(ctx, node.Options{DataDir: "skep-data", HTTPAddr: "127.0.0.1:7420"})
+//	…
+//	log.Info("serving", "address", n.Addr())
+//	err = n.Run(ctx) // until ctx ends; then running requests finish
+//	err = errors.Join(err, n.Close())
+//
+// A data directory belongs to one node at a time. In it are control.db, the cells, and admin-token: the secret of the
+// first administrator's token, which only the first start writes.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/router"
+	"github.com/skep-dev/skep/internal/server"
+)
+
+// Defaults of the two options that every node has.
+const (
+	DefaultDataDir  = "skep-data"
+	DefaultHTTPAddr = "127.0.0.1:7420"
+)
+
+// Options are a node's settings. The zero Options works.
+type Options struct {
+	DataDir   string // "": skep-data in the working directory
+	HTTPAddr  string // "": 127.0.0.1:7420; a port of 0 lets the system choose
+	PublicURL string // what users reach the server by, if not by the address they connect to
+	Version   string // "": dev
+	Log       *slog.Logger
+
+	MaxOpenCells int           // repositories open at once; 0: router's default
+	MaxPackBytes int64         // of one push; 0: 8 GiB
+	MaxTransfers int           // pushes, fetches and archives at once; 0: server's default
+	DrainTimeout time.Duration // how long requests may go on after Run's context has ended; 0: 30 s
+}
+
+// Node is one server process's parts.
+type Node struct {
+	opts     Options
+	control  *control.Control
+	router   *router.Router
+	server   *server.Server
+	listener net.Listener
+	first    string
+}
+
+// New opens the data directory, making it if need be, and listens. Connections wait until Run.
+func New(ctx context.Context, opts Options) (n *Node, err error) {
+	if opts.DataDir == "" {
+		opts.DataDir = DefaultDataDir
+	}
+	if opts.HTTPAddr == "" {
+		opts.HTTPAddr = DefaultHTTPAddr
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	n = &Node{opts: opts}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+			n = nil
+		}
+	}()
+	if err := os.MkdirAll(opts.DataDir, 0o700); err != nil {
+		return n, fmt.Errorf("make data directory: %w", err)
+	}
+	// First the router: it takes the directory for this process.
+	if n.router, err = router.Open(ctx, opts.DataDir, router.Options{
+		MaxOpenCells: opts.MaxOpenCells, MaxPackBytes: opts.MaxPackBytes, Log: opts.Log,
+	}); err != nil {
+		return n, fmt.Errorf("open cells: %w", err)
+	}
+	if err := n.openControl(ctx); err != nil {
+		return n, err
+	}
+	n.server = server.New(n.control, n.router, server.Options{
+		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
+		MaxTransfers: opts.MaxTransfers, MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
+	})
+	var lc net.ListenConfig
+	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {
+		return n, fmt.Errorf("listen: %w", err)
+	}
+	return n, nil
+}
+
+// Addr is where the node listens: with the port that the system chose, if it was asked to.
+func (n *Node) Addr() net.Addr { return n.listener.Addr() }
+
+// URL is the server's address for its users.
+func (n *Node) URL() string {
+	if n.opts.PublicURL != "" {
+		return n.opts.PublicURL
+	}
+	return "http://" + n.Addr().String()
+}
+
+// FirstSecret is the administrator's token if this start made it, else empty. It is to be shown once.
+func (n *Node) FirstSecret() string { return n.first }
+
+// AdminTokenPath is the file in which the first start left that token.
+func (n *Node) AdminTokenPath() string { return filepath.Join(n.opts.DataDir, adminTokenFile) }
+
+// Run serves until ctx ends, lets running requests finish, and returns when all parts have ended. It is called once.
+func (n *Node) Run(ctx context.Context) error {
+	// The router works on while the server drains: a push that is under way must find its cell.
+	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRest()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer stopRest()
+		return n.server.Run(gctx, n.listener)
+	})
+	g.Go(func() error {
+		if err := n.router.Run(rest); err != nil {
+			return fmt.Errorf("run cells: %w", err)
+		}
+		return nil // rest has ended: that is how the router ends
+	})
+	return g.Wait()
+}
+
+// Close closes what is open. It is called once, after Run if that was called.
+func (n *Node) Close() error {
+	var errs []error
+	if n.listener != nil {
+		if err := n.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if n.control != nil {
+		errs = append(errs, n.control.Close())
+	}
+	if n.router != nil { // last: it lets go of the directory
+		errs = append(errs, n.router.Close())
+	}
+	return errors.Join(errs...)
+}
