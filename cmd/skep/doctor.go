@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/node"
+)
+
+func newDoctor() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor [DIR]",
+		Short: "Verify a data folder: every pack, index, object and reference",
+		Long: `Verify a data folder whose server is stopped, or a copy of one. Everything is read and nothing is changed. What is wrong
+is listed; the exit code is then 1.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
+			}
+			return nil
+		},
+	}
+	data := cmd.Flags().String("data", "./skep-data", "the data folder")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		dir := *data
+		if len(args) == 1 {
+			dir = args[0]
+		}
+		bar := newBar(cmd.ErrOrStderr())
+		faults := 0
+		report, err := node.Doctor(cmd.Context(), dir, node.DoctorOptions{
+			Progress: func(repo, what string, done, total int) {
+				bar.step(repo+": "+what, int64(done), int64(total), "")
+			},
+			Fault: func(repo string, err error) {
+				faults++
+				bar.say("%s: %v", repo, err)
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("verify %s: %w", dir, err)
+		}
+		bar.say("Verified %d repositories: %d references, %d objects in %d packs (%s).",
+			report.Repos, report.Refs, report.Objects, report.Packs, size(report.Bytes))
+		if report.Orphans > 0 {
+			bar.say("%d cells belong to no repository: left by an interrupted creation or deletion, and harmless.", report.Orphans)
+		}
+		if faults > 0 {
+			return fmt.Errorf("verify %s: %d faults: %w", dir, faults, errkind.Invalid)
+		}
+		return nil
+	}
+	return cmd
+}

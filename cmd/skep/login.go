@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+// defaultURL is where "skep serve" listens unless it is told otherwise.
+const defaultURL = "http://127.0.0.1:7420"
+
+// login is what "skep login" stores.
+type login struct {
+	URL   string `json:"url"`
+	Token string `json:"token"`
+}
+
+func loginFile() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("find the configuration folder: %w", err)
+	}
+	return filepath.Join(dir, "skep", "login.json"), nil
+}
+
+func readLogin() (login, error) {
+	var l login
+	file, err := loginFile()
+	if err != nil {
+		return l, err
+	}
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return l, fmt.Errorf("read login: %w", err)
+	}
+	if err := json.Unmarshal(b, &l); err != nil {
+		return l, fmt.Errorf("read login from %s: %w; run skep login again", file, err)
+	}
+	return l, nil
+}
+
+// connect makes a client for the server and the principal that the environment or the stored login name. A token that was
+// stored for one server is not sent to another.
+func connect() (*client.Client, error) {
+	stored, err := readLogin()
+	if err != nil {
+		return nil, err
+	}
+	at, token := os.Getenv("SKEP_URL"), os.Getenv("SKEP_TOKEN")
+	if at == "" {
+		at = stored.URL
+	}
+	if at == "" {
+		at = defaultURL
+	}
+	if token == "" && at == stored.URL {
+		token = stored.Token
+	}
+	return client.New(at, client.Options{Token: token, UserAgent: "skep/" + version})
+}
+
+func newLogin() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "login [URL]",
+		Short: "Remember a server and a token, which is read from standard input",
+		Long: `Remember a server and a token. The token is read from standard input, so that it is in no process list:
+
+    skep login http://127.0.0.1:7420 < skep-data/admin-token`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
+			}
+			return nil
+		},
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		l := login{URL: defaultURL}
+		if at := os.Getenv("SKEP_URL"); at != "" {
+			l.URL = at
+		}
+		if len(args) == 1 {
+			l.URL = args[0]
+		}
+		if f, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(f) {
+			fmt.Fprint(cmd.ErrOrStderr(), "Token: ")
+		}
+		line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read token: %w", err)
+		}
+		if l.Token = strings.TrimSpace(line); l.Token == "" {
+			return fmt.Errorf("no token on standard input: %w", errkind.Invalid)
+		}
+		c, err := client.New(l.URL, client.Options{Token: l.Token, UserAgent: "skep/" + version})
+		if err != nil {
+			return err
+		}
+		who, err := c.Whoami(cmd.Context())
+		if err != nil {
+			return err
+		}
+		l.URL = c.URL()
+		if err := storeLogin(l); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "Logged in to %s as %s.\n", l.URL, printable(who.Name))
+		return nil
+	}
+	return cmd
+}
+
+// storeLogin writes the file so that nobody else can read it, not even for a moment.
+func storeLogin(l login) error {
+	file, err := loginFile()
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode login: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("store login: %w", err)
+	}
+	part := file + ".part"
+	if err := os.WriteFile(part, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("store login: %w", err)
+	}
+	if err := os.Rename(part, file); err != nil {
+		return fmt.Errorf("store login: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/node"
+)
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Run the server on a data folder, which the first start makes. Each flag is also an environment variable:
+--data is SKEP_DATA, --max-open-cells is SKEP_MAX_OPEN_CELLS. A flag counts before its variable.`,
+		Args: exactly(0),
+	}
+	flags := cmd.Flags()
+	var opts node.Options
+	flags.StringVar(&opts.DataDir, "data", "./skep-data", "the data folder")
+	flags.StringVar(&opts.HTTPAddr, "http", node.DefaultHTTPAddr, "the address to listen on; port 0 takes a free one")
+	flags.StringVar(&opts.PublicURL, "public-url", "", "what users reach the server by, when it is behind a proxy")
+	flags.IntVar(&opts.MaxOpenCells, "max-open-cells", 0, "repositories open at once (0: the default, 1000)")
+	flags.IntVar(&opts.MaxTransfers, "max-transfers", 0, "pushes, fetches and archives at once (0: the default)")
+	flags.Int64Var(&opts.MaxPackBytes, "max-pack-bytes", 0, "largest pack of one push (0: the default, 8 GiB)")
+	flags.DurationVar(&opts.DrainTimeout, "drain-timeout", 30*time.Second, "how long running requests may go on when the server stops")
+	logFormat := flags.String("log-format", "text", "text or json")
+	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := fromEnvironment(flags); err != nil {
+			return err
+		}
+		lines := node.NewLogWriter(cmd.ErrOrStderr())
+		log, err := newLog(lines, *logFormat, *logLevel)
+		if err != nil {
+			return err
+		}
+		opts.Log, opts.Version = log, version
+		return errors.Join(serve(cmd.Context(), cmd.OutOrStdout(), opts), lines.Close())
+	}
+	return cmd
+}
+
+// fromEnvironment sets each flag that was not given from its environment variable.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "SKEP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok && !f.Changed {
+			if err := flags.Set(f.Name, v); err != nil {
+				errs = append(errs, usageError{fmt.Errorf("%s: %w", name, err)})
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+func newLog(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usageError{fmt.Errorf("log level %q is none of debug, info, warn, error: %w", level, errkind.Invalid)}
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, usageError{fmt.Errorf("log format %q is neither text nor json: %w", format, errkind.Invalid)}
+}
+
+func serve(ctx context.Context, stdout io.Writer, opts node.Options) error {
+	keepPrivate()
+	n, err := node.New(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if err := greet(stdout, n); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	opts.Log.Info("serving", "address", n.Addr().String(), "version", opts.Version)
+	err = errors.Join(n.Run(ctx), n.Close())
+	if err == nil {
+		opts.Log.Info("stopped")
+	}
+	return err
+}
+
+// greet says where the server is, and how to push: lines that can be pasted into another terminal.
+func greet(w io.Writer, n *node.Node) error {
+	tokenFile, err := filepath.Abs(n.AdminTokenPath())
+	if err != nil {
+		return fmt.Errorf("name the token file: %w", err)
+	}
+	text := fmt.Sprintf("Skep serves %s\n", n.URL())
+	if secret := n.FirstSecret(); secret != "" {
+		text += fmt.Sprintf("\nThe administrator's token, shown this once and kept in %s:\n\n    %s\n", tokenFile, secret)
+	}
+	scheme, host, _ := strings.Cut(n.URL(), "://")
+	text += fmt.Sprintf(`
+To push a repository, in its folder, and to get it back:
+
+    export SKEP_URL=%s SKEP_TOKEN=$(cat %s)
+    git push "%s://any:$SKEP_TOKEN@%s/default/demo.git" HEAD
+    git clone "%s://any:$SKEP_TOKEN@%s/default/demo.git" demo
+
+`, n.URL(), quote(tokenFile), scheme, host, scheme, host)
+	_, err = io.WriteString(w, text)
+	return err
+}
+
+// quote makes s one word of a shell's command line.
+func quote(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
