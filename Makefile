@@ -1,0 +1,42 @@
+# An index of verbs. A newcomer needs two: make run, make test.
+
+GO      ?= go
+DATA    ?= ./skep-data
+HTTP    ?= 127.0.0.1:7420
+FUZZ    ?= 10s
+TOOL    := $(GO) tool -modfile=tools/go.mod
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.PHONY: run build test e2e lint fmt fuzz bench update clean
+
+run: build ## start a server on its embedded default; it prints how to push
+	./bin/skep serve --data $(DATA) --http $(HTTP)
+
+build: ## bin/skep, without cgo
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/skep ./cmd/skep
+
+test: ## everything, with the race detector where there is a C compiler
+	scripts/test ./...
+
+e2e: ## only the end-to-end scripts: the real binary and real git
+	$(GO) test -count=1 ./e2e/...
+
+lint: ## what .ci/run checks besides the tests
+	$(GO) vet ./...
+	$(TOOL) golangci-lint fmt --diff
+	$(TOOL) golangci-lint run
+
+fmt: ## format the tree
+	$(TOOL) golangci-lint fmt
+
+fuzz: ## every fuzz target for FUZZ (10s) each
+	scripts/fuzz $(FUZZ)
+
+bench: ## benchmarks, as benchstat reads them
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/git/...
+
+update: ## rewrite what is generated: the package table, the module list, golden files
+	$(GO) test ./internal/tidy ./internal/server -update
+
+clean:
+	rm -rf bin
