@@ -22,19 +22,6 @@ func splitName(s string) (tenant, name string, err error) {
 	return s[:i], s[i+1:], nil
 }
 
-// findRepo finds a repository by TENANT/NAME.
-func findRepo(ctx context.Context, c *client.Client, full string) (client.Repo, error) {
-	tenant, name, err := splitName(full)
-	if err != nil {
-		return client.Repo{}, err
-	}
-	r, err := c.RepoByName(ctx, tenant, name)
-	if err != nil {
-		return r, fmt.Errorf("repository %s/%s: %w", tenant, name, err)
-	}
-	return r, nil
-}
-
 func newRepo() *cobra.Command {
 	return group("repo", "Create, list, show, change and delete repositories",
 		newRepoCreate(), newRepoList(), newRepoShow(), newRepoRename(), newRepoSettings(), newRepoDelete())
@@ -120,13 +107,13 @@ func newRepoShow() *cobra.Command {
 	cmd := &cobra.Command{Use: "show TENANT/NAME", Short: "Show a repository and what it takes", Args: exactly(1)}
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect()
+		c, full, err := connectFor(args[0])
 		if err != nil {
 			return err
 		}
-		r, err := findRepo(cmd.Context(), c, args[0])
+		r, err := c.Repo(cmd.Context(), full)
 		if err != nil {
-			return err
+			return fmt.Errorf("repository %s: %w", full, err)
 		}
 		stats, err := c.Stats(cmd.Context(), string(r.ID))
 		if err != nil {
@@ -157,28 +144,34 @@ func newRepoShow() *cobra.Command {
 }
 
 // update is the body of the commands that change a repository.
-func update(cmd *cobra.Command, full string, asJSON bool, change client.UpdateRepo, said string) error {
-	c, err := connect()
-	if err != nil {
-		return err
-	}
-	r, err := findRepo(cmd.Context(), c, full)
-	if err != nil {
-		return err
-	}
-	r, err = c.UpdateRepo(cmd.Context(), string(r.ID), change)
+func update(cmd *cobra.Command, c *client.Client, full string, asJSON bool, change client.UpdateRepo, said string) error {
+	r, err := c.UpdateRepo(cmd.Context(), full, change)
 	if err != nil {
 		return fmt.Errorf("change %s: %w", full, err)
 	}
 	return show(cmd, asJSON, r, func(w io.Writer) { fmt.Fprintf(w, said+"\n", r.FullName()) })
 }
 
+// connectFor makes a client for a command about one repository, and gives its name in the form that the API takes.
+func connectFor(full string) (*client.Client, string, error) {
+	tenant, name, err := splitName(full)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := connect()
+	return c, tenant + "/" + name, err
+}
+
 func newRepoRename() *cobra.Command {
 	cmd := &cobra.Command{Use: "rename TENANT/NAME NEWNAME", Short: "Give a repository another name in its tenant", Args: exactly(2)}
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, full, err := connectFor(args[0])
+		if err != nil {
+			return err
+		}
 		name := strings.TrimSuffix(args[1], ".git")
-		return update(cmd, args[0], *asJSON, client.UpdateRepo{Name: &name}, "The repository is now %s.")
+		return update(cmd, c, full, *asJSON, client.UpdateRepo{Name: &name}, "The repository is now %s.")
 	}
 	return cmd
 }
@@ -196,11 +189,7 @@ func newRepoSettings() *cobra.Command {
 	forward := flags.Bool("deny-non-fast-forward", false, "refuse updates that lose commits; =false allows them")
 	deletes := flags.Bool("deny-deletes", false, "refuse to delete references; =false allows it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect()
-		if err != nil {
-			return err
-		}
-		r, err := findRepo(cmd.Context(), c, args[0])
+		c, full, err := connectFor(args[0])
 		if err != nil {
 			return err
 		}
@@ -216,6 +205,11 @@ func newRepoSettings() *cobra.Command {
 			change.DefaultBranch = branch
 		}
 		if flags.Changed("deny-non-fast-forward") || flags.Changed("deny-deletes") {
+			// Settings are sent whole: the switch that was not named stays as it is.
+			r, err := c.Repo(cmd.Context(), full)
+			if err != nil {
+				return fmt.Errorf("repository %s: %w", full, err)
+			}
 			s := client.RepoSettings{}
 			if r.Settings != nil {
 				s = *r.Settings
@@ -231,7 +225,7 @@ func newRepoSettings() *cobra.Command {
 		if change == (client.UpdateRepo{}) {
 			return usageError{fmt.Errorf("nothing to change; see %q", cmd.CommandPath()+" --help")}
 		}
-		return update(cmd, args[0], *asJSON, change, "Changed %s.")
+		return update(cmd, c, full, *asJSON, change, "Changed %s.")
 	}
 	return cmd
 }
@@ -239,18 +233,14 @@ func newRepoSettings() *cobra.Command {
 func newRepoDelete() *cobra.Command {
 	cmd := &cobra.Command{Use: "delete TENANT/NAME", Short: "Delete a repository with all that is in it", Args: exactly(1)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect()
+		c, full, err := connectFor(args[0])
 		if err != nil {
 			return err
 		}
-		r, err := findRepo(cmd.Context(), c, args[0])
-		if err != nil {
-			return err
+		if err := c.DeleteRepo(cmd.Context(), full); err != nil {
+			return fmt.Errorf("delete %s: %w", full, err)
 		}
-		if err := c.DeleteRepo(cmd.Context(), string(r.ID)); err != nil {
-			return fmt.Errorf("delete %s: %w", args[0], err)
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "Deleted %s.\n", r.FullName())
+		fmt.Fprintf(cmd.OutOrStdout(), "Deleted %s.\n", full)
 		return nil
 	}
 	return cmd
