@@ -183,6 +183,17 @@ func TestOpenCellsAreBounded(t *testing.T) {
 	commit(t, ha, "x")
 }
 
+// waitForFiles waits until no more than so many files are open.
+func waitForFiles(t *testing.T, most int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); openFiles(t) > most; {
+		if time.Now().After(deadline) {
+			t.Fatalf("idle cells hold files: %d open, want %d", openFiles(t), most)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func TestIdleCellsAreClosed(t *testing.T) {
 	r := open(t, t.TempDir(), router.Options{IdleAfter: time.Millisecond})
 	repo := create(t, r)
@@ -195,18 +206,17 @@ func TestIdleCellsAreClosed(t *testing.T) {
 	defer cancel()
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); openFiles(t) > before; {
-		if time.Now().After(deadline) {
-			t.Fatalf("an idle cell holds files: %d open, %d before", openFiles(t), before)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	waitForFiles(t, before)
 	h = use(t, r, repo)
 	if h.Cell == old {
 		t.Error("the cell is still open")
 	}
-	// One that is in use stays.
-	time.Sleep(20 * time.Millisecond)
+	// One that is in use stays, while another that became idle later is closed.
+	inUse := openFiles(t)
+	other := use(t, r, create(t, r))
+	commit(t, other, "z")
+	other.Release()
+	waitForFiles(t, inUse)
 	commit(t, h, "y")
 	h.Release()
 	cancel()
