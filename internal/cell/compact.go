@@ -156,11 +156,9 @@ func (c *Cell) merge(ctx context.Context) error {
 		return nil
 	}
 	from := tailStart(st.packs)
-	old := st.packs[from:]
-	objects := odb.NewStore(gitPacks(old), nil, nil)
-	all := odb.NewSet(objects)
-	all.AddAll(objects)
-	merged, err := c.rewrite(ctx, objects, all, old[0].row.id)
+	set := odb.NewSet(st.objects)
+	set.AddAll(st.objects)
+	merged, err := c.rewrite(ctx, st, from, set)
 	if err != nil {
 		return err
 	}
@@ -201,9 +199,29 @@ type rewritten struct {
 	outside []pack.Link // what it needs
 }
 
-// rewrite writes objects of a store as a new pack and brings it into its place.
-func (c *Cell) rewrite(ctx context.Context, s *odb.Store, set *odb.Set, id int64) (_ *rewritten, err error) {
-	received, err := c.receiveAgain(ctx, s, set)
+// rewrite writes those objects of a set that the first packs lack as the pack that takes the place of the others. It goes
+// the way of a push of them: deltas on objects of the first packs stay, and their bases are appended. It returns nil if
+// there are none.
+func (c *Cell) rewrite(ctx context.Context, st *state, from int, set *odb.Set) (*rewritten, error) {
+	first := odb.NewStore(gitPacks(st.packs[:from]), nil, c.opts.Objects)
+	base := given{store: first, set: odb.NewSet(first)}
+	base.set.AddAll(first)
+	set.AndNot(base.set)
+	if set.Len() == 0 {
+		return nil, nil //nolint:nilnil // there is nothing to write
+	}
+	return c.writeAgain(ctx, st.objects, set, base, st.packs[from].row.id)
+}
+
+// given are all the objects of some packs, that deltas of a new one may stand on.
+type given struct {
+	store *odb.Store
+	set   *odb.Set
+}
+
+// writeAgain writes objects of a store as a new pack and brings it into its place.
+func (c *Cell) writeAgain(ctx context.Context, s *odb.Store, set *odb.Set, base given, id int64) (_ *rewritten, err error) {
+	received, err := c.receiveAgain(ctx, s, set, base)
 	if err != nil {
 		return nil, fmt.Errorf("rewrite %d objects: %w", set.Len(), internal(err))
 	}
@@ -224,21 +242,21 @@ func (c *Cell) rewrite(ctx context.Context, s *odb.Store, set *odb.Set, id int64
 }
 
 // receiveAgain pipes a new pack of stored objects into quarantine.
-func (c *Cell) receiveAgain(ctx context.Context, s *odb.Store, set *odb.Set) (*pack.Received, error) {
+func (c *Cell) receiveAgain(ctx context.Context, s *odb.Store, set *odb.Set, base given) (*pack.Received, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, w := io.Pipe()
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		_, err := s.WritePack(ctx, w, set, odb.WriteOptions{OfsDelta: true, Dir: c.opts.TempDir})
+		_, err := s.WritePack(ctx, w, set, odb.WriteOptions{OfsDelta: true, Given: base.set, Dir: c.opts.TempDir})
 		w.CloseWithError(err)
 	}()
 	defer func() {
 		r.CloseWithError(io.ErrClosedPipe) // lets go of the goroutine when Receive gave up
 		<-written
 	}()
-	return pack.Receive(ctx, bufio.NewReaderSize(r, 256<<10), pack.ReceiveOptions{
+	return pack.Receive(ctx, bufio.NewReaderSize(r, 256<<10), base.store.Completing(pack.ReceiveOptions{
 		Dir:        c.opts.TempDir,
 		MemoryPack: maxHot,
 		// What was taken in is taken in again, whatever it adds up to.
@@ -246,7 +264,7 @@ func (c *Cell) receiveAgain(ctx context.Context, s *odb.Store, set *odb.Set) (*p
 		MaxObjectBytes: math.MaxUint32,
 		MaxTotalBytes:  math.MaxInt64,
 		MaxObjects:     math.MaxUint32,
-	})
+	}))
 }
 
 // watch notes, while packs are being set aside, what packs that come meanwhile need of the old ones.
@@ -313,27 +331,21 @@ func (c *Cell) divide(ctx context.Context, st *state, dead *odb.Set, r *replacem
 	if dead.Len() == 0 {
 		return nil // the roots that were loose are named after all
 	}
-	tail := odb.NewStore(gitPacks(st.packs[r.from:]), nil, c.opts.Objects)
-	stay := odb.NewSet(tail)
-	stay.AddAll(tail) // objects that older packs have too are among them: they may be bases of deltas
-	for at := range dead.All() {
-		place, ok := tail.Find(st.objects.OID(at))
-		if !ok {
-			return fmt.Errorf("object %s is in no pack of the tail", st.objects.OID(at))
-		}
-		stay.Remove(place)
+	stay := odb.NewSet(st.objects)
+	stay.AddAll(st.objects)
+	stay.AndNot(dead)
+	if r.keep, err = c.rewrite(ctx, st, r.from, stay); err != nil {
+		return err
 	}
-	if stay.Len() > 0 {
-		if r.keep, err = c.rewrite(ctx, tail, stay, st.packs[r.from].row.id); err != nil {
-			return err
-		}
+	if r.keep != nil {
 		for _, l := range r.keep.outside {
 			if at, ok := st.objects.Find(l.OID); !ok || dead.Has(at) {
 				return fmt.Errorf("what references lead to lacks object %s, which %s names", l.OID, l.From)
 			}
 		}
 	}
-	r.aside, err = c.rewrite(ctx, st.objects, dead, 0)
+	nothing := given{store: odb.NewStore(nil, nil, nil)} // it is to be whole by itself
+	r.aside, err = c.writeAgain(ctx, st.objects, dead, nothing, 0)
 	return err
 }
 

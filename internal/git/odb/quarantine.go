@@ -27,11 +27,10 @@ type Quarantine struct {
 // the pack or in s. As that holds for each pack that ever came in, no object of a store lacks a link, and any object in
 // the store may become the value of a reference.
 //
-// Receive sets opts.Base and OpenBase: a thin pack is completed from s. A pack without objects is legal (git sends one to make a
+// A thin pack is completed from s. A pack without objects is legal (git sends one to make a
 // reference to what is there already); its quarantine's Store is s itself.
 func (s *Store) Receive(ctx context.Context, r io.Reader, opts pack.ReceiveOptions) (*Quarantine, error) {
-	opts.Base, opts.OpenBase = s.base, s.Open
-	received, err := pack.Receive(ctx, r, opts)
+	received, err := pack.Receive(ctx, r, s.Completing(opts))
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +39,12 @@ func (s *Store) Receive(ctx context.Context, r io.Reader, opts pack.ReceiveOptio
 		return nil, errors.Join(err, received.Close())
 	}
 	return q, nil
+}
+
+// Completing adds to the options that thin packs are completed from s.
+func (s *Store) Completing(opts pack.ReceiveOptions) pack.ReceiveOptions {
+	opts.Base, opts.OpenBase = s.base, s.Open
+	return opts
 }
 
 // base finds a delta base for a thin pack.

@@ -71,22 +71,27 @@ func (t *Set) Len() int {
 // AddAll adds every object of the store, those that several packs have once: at their canonical places.
 func (t *Set) AddAll(s *Store) {
 	t.grow(s.packs)
-	for i, p := range s.packs {
-		d := s.doublesOf(i)
-		if p.Len() == d.count {
-			continue
-		}
-		b := t.bits[i]
-		if b == nil {
-			b = newBitmap(p.Len())
-			t.bits[i] = b
-		}
-		b.fill(p.Len())
-		if d.bits != nil {
-			b.andNot(d.bits)
-		}
-		t.recount(i)
+	for i := range s.packs {
+		t.addPack(i, s.doublesOf(i))
 	}
+}
+
+// addPack adds every object of a pack that no earlier pack has.
+func (t *Set) addPack(i int, d *doubles) {
+	n := t.packs[i].Len()
+	if n == d.count {
+		return
+	}
+	b := t.bits[i]
+	if b == nil {
+		b = newBitmap(n)
+		t.bits[i] = b
+	}
+	b.fill(n)
+	if d.bits != nil {
+		b.andNot(d.bits)
+	}
+	t.recount(i)
 }
 
 // All yields the objects in order of pack and position: the order in which WritePack sends them. The set must not change

@@ -224,6 +224,8 @@ type doubles struct {
 	count int
 }
 
+func (d *doubles) has(at pack.Pos) bool { return d.bits != nil && d.bits.has(at) }
+
 func (s *Store) doublesOf(i int) *doubles {
 	d := s.doubles[i]
 	d.once.Do(func() {

@@ -114,7 +114,7 @@ func BenchmarkFind(b *testing.B) {
 
 func BenchmarkOpen(b *testing.B) {
 	g, _ := benchPack(b)
-	table := pack.TableOf(b, g.data, g.objects)
+	table := pack.TableOf(b, g.data, g.objects, 0)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := pack.Open(bytes.NewReader(g.data), int64(len(g.data)), g.idx, table); err != nil {

@@ -287,6 +287,11 @@ func TestTableComesBack(t *testing.T) {
 	}
 	b.root(4)
 	b.root(1)
+	b.appended = 2
+	outside := []git.OID{{6}, {7}, {7, 1}}
+	for _, o := range outside {
+		b.name(o)
+	}
 	x, err := parseTable(b.finish(git.OID{42}))
 	if err != nil {
 		t.Fatalf("parseTable = %v", err)
@@ -306,6 +311,10 @@ func TestTableComesBack(t *testing.T) {
 		if got.Pos != want.Pos || got.Tree != want.Tree || got.When != want.When || !slices.Equal(got.Parents, want.Parents) {
 			t.Errorf("commit %d = %+v, want %+v", i, got, want)
 		}
+	}
+	p := Pack{tab: x}
+	if got := slices.Collect(p.Outside()); !slices.Equal(got, outside) || p.Appended() != 2 {
+		t.Errorf("Outside() = %v, want %v; Appended() = %d, want 2", got, outside, p.Appended())
 	}
 }
 

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"testing"
 
@@ -64,8 +65,8 @@ func WriteIndexOf(objects []GitObject, crcs map[git.OID]uint32, packSum git.OID)
 	return writeIndex(rows, packSum)
 }
 
-// TableOf builds a pack's table from what git says of its objects, which are in pack order.
-func TableOf(tb testing.TB, packfile []byte, objects []GitObject) []byte {
+// TableOf builds a pack's table from what git says of its objects, which are in pack order. The last ones are appended.
+func TableOf(tb testing.TB, packfile []byte, objects []GitObject, appended int) []byte {
 	tb.Helper()
 	byOffset, byOID, idx := map[int64]Pos{}, map[git.OID]Pos{}, map[git.OID]uint32{}
 	for i, o := range objects {
@@ -76,6 +77,7 @@ func TableOf(tb testing.TB, packfile []byte, objects []GitObject) []byte {
 	}
 	named := map[git.OID]bool{}
 	t := newTableBuilder(len(objects))
+	t.appended = appended
 	for i, o := range objects {
 		h, err := parseEntryHeader(packfile[o.Offset:])
 		if err != nil {
@@ -97,13 +99,20 @@ func TableOf(tb testing.TB, packfile []byte, objects []GitObject) []byte {
 			}
 			t.commit(Pos(i), tree, when, parents)
 		}
-		for _, l := range linksOf(tb, o) {
-			named[l] = true
+		if i < len(objects)-appended {
+			for _, l := range linksOf(tb, o) {
+				named[l] = true
+			}
 		}
 	}
 	for i, o := range objects {
 		if !named[o.OID] {
 			t.root(Pos(i))
+		}
+	}
+	for _, o := range slices.SortedFunc(maps.Keys(named), git.OID.Compare) {
+		if _, inside := byOID[o]; !inside {
+			t.name(o)
 		}
 	}
 	return t.finish(git.OID(packfile[len(packfile)-git.OIDSize:]))

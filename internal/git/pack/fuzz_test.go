@@ -153,6 +153,9 @@ func fuzzTable() []byte {
 	t.commit(3, git.OID{4}, 6, nil)
 	t.root(0)
 	t.root(2)
+	t.name(git.OID{5})
+	t.name(git.OID{5, 1})
+	t.appended = 1
 	return t.finish(git.OID{42})
 }
 
@@ -166,6 +169,7 @@ func FuzzPackTable(f *testing.F) {
 			return
 		}
 		again := newTableBuilder(x.n)
+		again.appended = x.appended
 		for i := range x.n {
 			at := Pos(i)
 			if x.sizeOf(at) < 0 {
@@ -179,6 +183,9 @@ func FuzzPackTable(f *testing.F) {
 		}
 		for i := range x.rootCount {
 			again.root(x.root(i))
+		}
+		for i := range x.outsideCount {
+			again.name(git.OID(x.outsideID(i)))
 		}
 		if x.verify() == nil && !bytes.Equal(again.finish(x.packSum()), b) {
 			t.Fatal("the table, written again, is another one")

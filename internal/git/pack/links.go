@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -145,8 +146,12 @@ func (s *linkSet) outside(oids []git.OID) []Link {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b Link) int { return bytes.Compare(a.OID[:], b.OID[:]) })
+	slices.SortFunc(out, compareLinks)
 	return out
+}
+
+func compareLinks(a, b Link) int {
+	return cmp.Or(bytes.Compare(a.OID[:], b.OID[:]), cmp.Compare(a.Kind, b.Kind))
 }
 
 // linkCollector finds the links of one worker's objects and adds what it has not just seen to the set.

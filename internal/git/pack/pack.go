@@ -183,13 +183,30 @@ type Commit struct {
 	Parents []git.OID // valid until the next row
 }
 
-// Roots are the objects that no other object of the pack names, in pack order.
-func (p *Pack) Roots() []git.OID {
-	roots := make([]git.OID, p.tab.rootCount)
-	for i := range roots {
-		roots[i] = p.OID(p.tab.root(i))
+// Roots yields the positions of the objects that no other object of the pack names, in order.
+func (p *Pack) Roots() iter.Seq[Pos] {
+	return func(yield func(Pos) bool) {
+		for i := range p.tab.rootCount {
+			if !yield(p.tab.root(i)) {
+				return
+			}
+		}
 	}
-	return roots
+}
+
+// Appended is how many of the last entries are there only as delta bases, to complete a pack that came thin: copies of
+// what was in the store already. What they name counts neither for Roots nor for Outside.
+func (p *Pack) Appended() int { return p.tab.appended }
+
+// Outside yields the objects that the pack's objects name but the pack does not have, in order, each once.
+func (p *Pack) Outside() iter.Seq[git.OID] {
+	return func(yield func(git.OID) bool) {
+		for i := range p.tab.outsideCount {
+			if !yield(git.OID(p.tab.outsideID(i))) {
+				return
+			}
+		}
+	}
 }
 
 // WriteTo writes the whole packfile as it lies, trailer included: nothing is hashed.

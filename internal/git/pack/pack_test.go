@@ -250,8 +250,8 @@ func TestPackRootsAreWhatNothingNames(t *testing.T) {
 	src.history(30)
 	p := index(t, src.packAll()).open(t)
 	var got []string
-	for _, o := range p.Roots() {
-		got = append(got, o.String())
+	for at := range p.Roots() {
+		got = append(got, p.OID(at).String())
 	}
 	want := strings.Fields(src.Git("rev-parse", "main", "v2", "v3"))
 	slices.Sort(got)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/skep-dev/skep/internal/errkind"
@@ -81,10 +82,10 @@ type Received struct {
 	Idx   []byte // version 2 index
 	Table []byte // kinds, sizes, bases, pack order, commits: docs/spec/pack-table.md
 
-	// Roots are the pack's objects that no other object of the pack names, sorted.
+	// Roots are the pack's objects that no other object of the pack names, sorted. What appended objects name does not count.
 	Roots []git.OID
-	// Outside are the objects that the pack's objects name but the pack does not have, sorted, each once. A gitlink
-	// names nothing. The caller must see that it has each of them: then no object in the store ever lacks a link.
+	// Outside are the objects that the pack's objects, those appended included, name but the pack does not have, sorted.
+	// A gitlink names nothing. The caller must see that it has each of them: then no object in the store ever lacks a link.
 	Outside []Link
 	// Appended is how many delta bases were added to complete a thin pack; they are the pack's last entries.
 	Appended int
@@ -129,6 +130,7 @@ type receiver struct {
 	spill  *spill
 	t      *objects
 	links  *linkSet
+	given  *judge // of the bases that complete a thin pack, with a set of links of their own; nil while there are none
 	judges []*judge
 	sum    git.OID // of the pack
 
@@ -164,8 +166,10 @@ func (rc *receiver) intake(ctx context.Context, r io.Reader) error {
 	return in.run(ctx)
 }
 
-func (rc *receiver) newJudge() *judge {
-	j := newJudge(rc.links)
+func (rc *receiver) newJudge() *judge { return rc.judgeInto(rc.links) }
+
+func (rc *receiver) judgeInto(links *linkSet) *judge {
+	j := newJudge(links)
 	rc.judges = append(rc.judges, j)
 	return j
 }
@@ -210,6 +214,7 @@ func (rc *receiver) finish(ctx context.Context) (*Received, error) {
 	}
 	q := &Received{Appended: rc.appended, spill: rc.spill}
 	table := newTableBuilder(len(order))
+	table.appended = rc.appended
 	if err := rc.closeLinks(q, table, order); err != nil {
 		return nil, err
 	}
@@ -231,9 +236,16 @@ func (rc *receiver) finish(ctx context.Context) (*Received, error) {
 
 // closeLinks finds roots and outside links, and checks the kinds of those that lie in the pack.
 func (rc *receiver) closeLinks(q *Received, table *tableBuilder, order []int32) error {
+	given := newLinkSet()
+	if rc.given != nil {
+		given = rc.given.links.set
+	}
 	for _, num := range order {
 		named, err := rc.links.meet(rc.t.oid[num], rc.t.kind[num])
 		if err != nil {
+			return err
+		}
+		if _, err := given.meet(rc.t.oid[num], rc.t.kind[num]); err != nil {
 			return err
 		}
 		if !named {
@@ -242,7 +254,14 @@ func (rc *receiver) closeLinks(q *Received, table *tableBuilder, order []int32) 
 		}
 	}
 	q.Outside = rc.links.outside(rc.t.oid)
-	rc.links = nil
+	for i := range q.Outside {
+		table.name(q.Outside[i].OID)
+	}
+	if more := given.outside(rc.t.oid); len(more) > 0 {
+		q.Outside = slices.SortedFunc(slices.Values(append(q.Outside, more...)), compareLinks)
+		q.Outside = slices.CompactFunc(q.Outside, func(a, b Link) bool { return a.OID == b.OID && a.Kind == b.Kind })
+	}
+	rc.links, rc.given = nil, nil
 	return nil
 }
 

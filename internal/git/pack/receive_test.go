@@ -79,7 +79,7 @@ func checkReceivedAs(t *testing.T, q *pack.Received, g *gitPack) {
 	if !bytes.Equal(q.Idx, g.idx) {
 		t.Errorf("index is not the one that git index-pack writes")
 	}
-	if !bytes.Equal(q.Table, pack.TableOf(t, g.data, g.objects)) {
+	if !bytes.Equal(q.Table, pack.TableOf(t, g.data, g.objects, q.Appended)) {
 		t.Errorf("table is not the one that git's answers make")
 	}
 	kinds := map[git.OID]git.Kind{}
@@ -87,9 +87,11 @@ func checkReceivedAs(t *testing.T, q *pack.Received, g *gitPack) {
 		kinds[o.OID] = o.Kind
 	}
 	named, outside := map[git.OID]bool{}, map[git.OID]git.Kind{}
-	for _, o := range g.objects {
+	for i, o := range g.objects {
 		for _, l := range linksWithKinds(t, o) {
-			named[l.OID] = true
+			if i < len(g.objects)-q.Appended {
+				named[l.OID] = true
+			}
 			if kinds[l.OID] == 0 {
 				outside[l.OID] = l.Kind
 			}

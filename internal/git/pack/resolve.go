@@ -34,8 +34,9 @@ const (
 // the stack or a claimed delta is at work, if the cache allows; content that was dropped is made again from the nearest
 // ancestor that has some, which is why a base knows its parent.
 type resolver struct {
-	rc *receiver
-	t  *objects
+	rc  *receiver
+	t   *objects
+	own int // how many objects the pack has without those appended
 
 	mu      sync.Mutex
 	wake    *sync.Cond // on mu: the stack grew, content came, a worker went idle, or all is over
@@ -79,7 +80,7 @@ type resolveWorker struct {
 }
 
 func newResolver(rc *receiver) *resolver {
-	r := &resolver{rc: rc, t: rc.t}
+	r := &resolver{rc: rc, t: rc.t, own: rc.t.len()}
 	r.wake = sync.NewCond(&r.mu)
 	return r
 }

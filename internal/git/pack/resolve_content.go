@@ -72,12 +72,21 @@ func (r *resolver) make(w *resolveWorker, base *content, num int32, kind git.Kin
 	}
 	c = content{mem: r.bufs.get(int(size)), size: size}
 	if _, err = applyDelta(c.mem, base.mem, delta, size); err == nil && isNew {
-		o, err = w.judge.see(num, kind, c.mem, base.mem)
+		o, err = w.judge.see(num, kind, c.mem, r.judged(num, base))
 	}
 	if err != nil {
 		c.drop(&r.bufs)
 	}
 	return c, o, err
+}
+
+// judged returns the content of a delta's base, if it was judged as one of the pack's own. What an appended base names was
+// noted elsewhere.
+func (r *resolver) judged(num int32, base *content) []byte {
+	if int(r.t.base[num]) >= r.own {
+		return nil
+	}
+	return base.mem
 }
 
 // makeStreaming is make for what is too big for memory.
@@ -101,7 +110,7 @@ func (r *resolver) makeStreaming(w *resolveWorker, base *content, num int32, kin
 		if c.file != nil {
 			o, err = w.judge.endHash()
 		} else {
-			o, err = w.judge.see(num, kind, c.mem, base.mem)
+			o, err = w.judge.see(num, kind, c.mem, r.judged(num, base))
 		}
 	}
 	if err != nil {

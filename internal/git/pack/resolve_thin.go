@@ -60,6 +60,9 @@ func (r *resolver) appendBase(o git.OID) (*base, error) {
 	if r.rc.opts.Base == nil {
 		return nil, nil
 	}
+	if r.rc.given == nil {
+		r.rc.given = r.rc.judgeInto(newLinkSet())
+	}
 	obj, ok, err := r.rc.opts.Base(o)
 	var c content
 	var num int32
@@ -71,7 +74,7 @@ func (r *resolver) appendBase(o git.OID) (*base, error) {
 	case err == nil:
 		num, err = r.appendObject(o, obj.Kind, int64(len(obj.Data)), bytes.NewReader(obj.Data), io.Discard)
 		if err == nil {
-			err = r.rc.judges[0].note(num, obj.Kind, obj.Data)
+			err = r.rc.given.note(num, obj.Kind, obj.Data)
 		}
 		if len(obj.Data) <= maxHeld {
 			c = content{mem: r.bufs.get(len(obj.Data)), size: int64(len(obj.Data))}
@@ -125,7 +128,7 @@ func (r *resolver) appendObject(o git.OID, kind git.Kind, size int64, src io.Rea
 	}
 	z := getDeflater(out)
 	defer putDeflater(z)
-	j := rc.judges[0]
+	j := rc.given
 	j.startHash(kind, size)
 	n, err := io.Copy(io.MultiWriter(z, j.hash, besides), src)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // A table is the side file of a pack: docs/spec/pack-table.md has it byte by byte.
 const (
 	tableMagic       = "SKPT"
-	tableVersion     = 1
-	tableHeaderSize  = 52
+	tableVersion     = 2
+	tableHeaderSize  = 56
 	tableRowSize     = 4 + 4 + 4 + 4 + 1 // order, rank, base, size, kind
 	tableCommitSize  = 4 + git.OIDSize + 8 + 4
 	tableTrailerSize = git.OIDSize
@@ -42,14 +42,16 @@ type tableEntry struct {
 
 // tableBuilder makes a table. One set for each entry, in any order; commits and roots in any order.
 type tableBuilder struct {
-	b []byte // header and entry rows, in their final form
-	n int
+	b        []byte // header and entry rows, in their final form
+	n        int
+	appended int // how many of the last entries only complete a thin pack
 
 	mu      sync.Mutex
 	big     []bigSize // guarded by mu
 	commits []byte    // rows without the last field, then that of the parents: start and count; guarded by mu
 	parents []byte    // guarded by mu
 	roots   []Pos     // guarded by mu
+	outside []byte    // IDs, ascending
 }
 
 type bigSize struct {
@@ -105,6 +107,9 @@ func (t *tableBuilder) root(at Pos) {
 	t.roots = append(t.roots, at)
 }
 
+// name says that objects of the pack, other than those appended, name one that is not in it. The IDs come in ascending order, each once.
+func (t *tableBuilder) name(o git.OID) { t.outside = append(t.outside, o[:]...) }
+
 // finish returns the table for the pack whose checksum is packSum. The builder is spent.
 func (t *tableBuilder) finish(packSum git.OID) []byte {
 	t.mu.Lock()
@@ -127,12 +132,13 @@ func (t *tableBuilder) finish(packSum git.OID) []byte {
 	put(b[16:], uint32(len(t.parents)/git.OIDSize))
 	put(b[20:], uint32(len(t.roots)))
 	put(b[24:], uint32(len(t.big)))
-	put(b[28:], 0)
+	put(b[28:], uint32(len(t.outside)/git.OIDSize))
 	copy(b[32:], packSum[:])
+	put(b[52:], uint32(t.appended))
 	for i, s := range t.big {
 		put(b[x.size+4*int(s.at):], tableBigSize|uint32(i))
 	}
-	b = slices.Grow(b, len(t.big)*8+len(commits)*tableCommitSize+len(t.parents)+len(t.roots)*4+tableTrailerSize)
+	b = slices.Grow(b, len(t.big)*8+len(commits)*tableCommitSize+len(t.parents)+len(t.roots)*4+len(t.outside)+tableTrailerSize)
 	for _, s := range t.big {
 		b = binary.BigEndian.AppendUint64(b, uint64(s.size))
 	}
@@ -149,6 +155,7 @@ func (t *tableBuilder) finish(packSum git.OID) []byte {
 	for _, at := range t.roots {
 		b = binary.BigEndian.AppendUint32(b, uint32(at))
 	}
+	b = append(b, t.outside...)
 	sum := sha1.Sum(b) //nolint:gosec // see the import
 	return append(b, sum[:]...)
 }
@@ -157,8 +164,10 @@ func (t *tableBuilder) finish(packSum git.OID) []byte {
 type table struct {
 	b                             []byte
 	n, commitCount, rootCount     int
+	outsideCount, appended        int
 	order, rank, base, size, kind int
 	big, commits, parents, roots  int
+	outside                       int
 }
 
 // tableOf lays out the parts up to the kinds.
@@ -180,19 +189,23 @@ func parseTable(b []byte) (table, error) {
 		return table{}, fmt.Errorf("not a pack table: %w", errkind.Invalid)
 	}
 	u32 := binary.BigEndian.Uint32
-	if v := u32(b[4:]); v != tableVersion || u32(b[28:]) != 0 {
-		return table{}, fmt.Errorf("pack table of version %d, flags %#x: %w", v, u32(b[28:]), errkind.Unsupported)
+	if v := u32(b[4:]); v != tableVersion {
+		return table{}, fmt.Errorf("pack table of version %d, not %d: %w", v, tableVersion, errkind.Unsupported)
 	}
-	n, commits, parents, roots, big := u32(b[8:]), u32(b[12:]), u32(b[16:]), u32(b[20:]), u32(b[24:])
+	n, commits, parents, roots, big, outside := u32(b[8:]), u32(b[12:]), u32(b[16:]), u32(b[20:]), u32(b[24:]), u32(b[28:])
 	if want := tableHeaderSize + uint64(n)*tableRowSize + uint64(big)*8 + uint64(commits)*tableCommitSize +
-		uint64(parents)*git.OIDSize + uint64(roots)*4 + tableTrailerSize; uint64(len(b)) != want {
+		uint64(parents)*git.OIDSize + uint64(roots)*4 + uint64(outside)*git.OIDSize + tableTrailerSize; uint64(len(b)) != want {
 		return table{}, fmt.Errorf("pack table of %d objects has a length of %d, not %d: %w", n, len(b), want, errkind.Invalid)
 	}
 	x := tableOf(b, int(n))
-	x.commitCount, x.rootCount = int(commits), int(roots)
+	x.commitCount, x.rootCount, x.outsideCount = int(commits), int(roots), int(outside)
+	if x.appended = int(u32(b[52:])); x.appended > x.n {
+		return table{}, fmt.Errorf("pack table of %d objects has %d appended: %w", n, x.appended, errkind.Invalid)
+	}
 	x.commits = x.big + 8*int(big)
 	x.parents = x.commits + tableCommitSize*int(commits)
 	x.roots = x.parents + git.OIDSize*int(parents)
+	x.outside = x.roots + 4*int(roots)
 	if err := x.checkEntries(big); err != nil {
 		return table{}, err
 	}
@@ -262,6 +275,11 @@ func (x *table) checkLists(parents uint32) error {
 		}
 		last = int64(at)
 	}
+	for i := 1; i < x.outsideCount; i++ {
+		if bytes.Compare(x.outsideID(i-1), x.outsideID(i)) >= 0 {
+			return fmt.Errorf("pack table's outside object %d is wrong: %w", i, errkind.Invalid)
+		}
+	}
 	return nil
 }
 
@@ -319,3 +337,5 @@ func (x *table) commit(i int, parents []git.OID) Commit {
 }
 
 func (x *table) root(i int) Pos { return Pos(binary.BigEndian.Uint32(x.b[x.roots+4*i:])) }
+
+func (x *table) outsideID(i int) []byte { return x.b[x.outside+git.OIDSize*i:][:git.OIDSize] }

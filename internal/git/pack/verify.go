@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+	"sort"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -34,7 +35,8 @@ func (p *Pack) Verify(ctx context.Context, progress func(done, total int)) error
 	if err := p.verifyBytes(ctx); err != nil {
 		return err
 	}
-	v := verifier{p: p, named: make([]uint64, (p.Len()+63)/64), bases: &generations{limit: verifyCacheBytes}, sum: sha1.New()} //nolint:gosec // see the import
+	v := verifier{p: p, bases: &generations{limit: verifyCacheBytes}, sum: sha1.New()} //nolint:gosec // see the import
+	v.named, v.outside = make([]uint64, (p.Len()+63)/64), make([]uint64, (p.tab.outsideCount+63)/64)
 	for i := range p.Len() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -46,7 +48,15 @@ func (p *Pack) Verify(ctx context.Context, progress func(done, total int)) error
 			progress(i+1, p.Len())
 		}
 	}
-	return v.roots()
+	if err := v.roots(); err != nil {
+		return err
+	}
+	for i := range p.tab.outsideCount {
+		if v.outside[i/64]&(1<<(i%64)) == 0 {
+			return fmt.Errorf("no object names %x, which the table says is outside: %w", p.tab.outsideID(i), errkind.Invalid)
+		}
+	}
+	return nil
 }
 
 // verifyBytes checks what does not need inflating: header, CRCs, trailer.
@@ -111,6 +121,7 @@ type verifier struct {
 	bases   *generations
 	sum     hash.Hash
 	named   []uint64 // a bit for each object that another one names
+	outside []uint64 // a bit for each object of the table's outside list that was seen to be named
 	commits int      // how many rows of the table were seen
 	parents []git.OID
 	row     []git.OID
@@ -188,25 +199,25 @@ func (v *verifier) id(at Pos) error {
 
 // links marks what an object names, and compares a commit with its row.
 func (v *verifier) links(at Pos, o git.Object) error {
-	switch o.Kind {
-	case git.Commit:
-		return v.commit(at, o.Data)
-	case git.Tag:
-		named, _, err := git.TagLink(o.Data)
+	for named, err := range git.Links(o.Kind, o.Data) {
 		if err != nil {
 			return err
 		}
-		v.name(named)
-	case git.Tree:
-		for e, err := range git.TreeEntries(o.Data) {
-			if err != nil {
-				return err
-			}
-			if e.Mode != git.ModeGitlink {
-				v.name(e.OID)
-			}
+		if int(at) >= v.p.Len()-v.p.Appended() {
+			break // it counts where it came from
 		}
-	case git.Blob:
+		if to, ok := v.p.Find(named); ok {
+			v.named[to/64] |= 1 << (to % 64)
+			continue
+		}
+		i := sort.Search(v.p.tab.outsideCount, func(i int) bool { return bytes.Compare(v.p.tab.outsideID(i), named[:]) >= 0 })
+		if i == v.p.tab.outsideCount || !bytes.Equal(v.p.tab.outsideID(i), named[:]) {
+			return fmt.Errorf("it names %s, which is neither in the pack nor outside in its table: %w", named, errkind.Invalid)
+		}
+		v.outside[i/64] |= 1 << (i % 64)
+	}
+	if o.Kind == git.Commit {
+		return v.commit(at, o.Data)
 	}
 	return nil
 }
@@ -217,10 +228,6 @@ func (v *verifier) commit(at Pos, data []byte) error {
 		return err
 	}
 	v.parents = parents
-	v.name(tree)
-	for _, o := range parents {
-		v.name(o)
-	}
 	// Open saw that there are as many rows as commits, in ascending order.
 	row := v.p.tab.commit(v.commits, v.row)
 	v.row = row.Parents
@@ -229,12 +236,6 @@ func (v *verifier) commit(at Pos, data []byte) error {
 		return fmt.Errorf("commit is not what the table says: %w", errkind.Invalid)
 	}
 	return nil
-}
-
-func (v *verifier) name(o git.OID) {
-	if at, ok := v.p.Find(o); ok {
-		v.named[at/64] |= 1 << (at % 64)
-	}
 }
 
 // roots compares the objects that nobody named with the table's.

@@ -70,7 +70,7 @@ type planner struct {
 
 // Plan finds what is missing and no more. Wants that the filter would drop are sent all the same, as git does.
 //
-// It goes from coarse to fine. A clone of everything needs no walk. Otherwise marks flow from wants and haves through the
+// It goes from coarse to fine. Whoever has nothing is mostly answered by whole packs, without a walk. Otherwise marks flow from wants and haves through the
 // graph until it is known which commits are missing; then each missing commit's tree is compared with those of its
 // parents, and only what differs is looked into.
 func (g *Graph) Plan(ctx context.Context, r Request) (*Plan, error) {
@@ -81,7 +81,7 @@ func (g *Graph) Plan(ctx context.Context, r Request) (*Plan, error) {
 	if err := pl.resolve(); err != nil {
 		return nil, err
 	}
-	done, err := pl.fromRoots(ctx)
+	done, err := pl.byPacks(ctx)
 	if err != nil || done {
 		return pl.plan, err
 	}
@@ -327,7 +327,7 @@ func (pl *planner) addHadTrees(ctx context.Context) error {
 func (pl *planner) includeTags() error {
 	for _, r := range pl.r.IncludeTag {
 		at, ok := pl.g.store.Find(r.Peeled)
-		if !ok || !pl.plan.Send.Has(at) {
+		if tag, known := pl.g.store.Find(r.OID); !ok || !pl.plan.Send.Has(at) || known && pl.plan.Send.Has(tag) {
 			continue
 		}
 		_, err := pl.followTags(r.OID, func(at odb.Place) {

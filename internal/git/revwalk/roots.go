@@ -11,17 +11,18 @@ import (
 	"github.com/skep-dev/skep/internal/git/pack"
 )
 
-// When every root of the store is asked for and the client has nothing, each object of the store is asked for: nothing need
-// be walked.
+// A client that has nothing gets what its wants lead to. When they are all the roots of the store, that is everything.
+// When some roots are left over (of a branch that was deleted, or that is not asked for), odb.Store.Reached mostly knows the
+// answer by packs.
 
-// onlyRoots reports whether wants alone decide what is sent.
-func (pl *planner) onlyRoots() bool {
+// hasNothing reports whether wants alone decide what is sent.
+func (pl *planner) hasNothing() bool {
 	return pl.g.store.Roots() != nil && len(pl.r.Haves) == 0 && len(pl.r.Shallow) == 0 && !pl.deepens()
 }
 
 // asksForRoots is the plain clone: not even a tag need be read.
 func (pl *planner) asksForRoots() bool {
-	return pl.onlyRoots() && pl.r.Filter.IsZero() && len(pl.uncovered()) == 0
+	return pl.hasNothing() && pl.r.Filter.IsZero() && len(pl.uncovered()) == 0
 }
 
 func (pl *planner) everything() (*Plan, error) {
@@ -35,35 +36,49 @@ func (pl *planner) everything() (*Plan, error) {
 	return pl.plan, nil
 }
 
-// fromRoots answers without a walk through trees, if it can. A filter is then a question of kinds and sizes.
-func (pl *planner) fromRoots(ctx context.Context) (done bool, err error) {
+// byPacks answers without a walk through trees, if it can. A filter is then a question of kinds and sizes.
+func (pl *planner) byPacks(ctx context.Context) (done bool, err error) {
 	r, s := pl.r, pl.g.store
-	if !pl.onlyRoots() || r.Filter.HasDepth && r.Filter.TreeDepth > 0 {
+	if !pl.hasNothing() || r.Filter.HasDepth && r.Filter.TreeDepth > 0 {
 		return false, nil
 	}
-	if covered, err := pl.coversRoots(ctx); !covered || err != nil {
+	tags, all, err := pl.includedRoots(ctx)
+	if err != nil {
 		return false, err
 	}
-	set := pl.plan.Send
-	if r.Filter.IsZero() {
+	if all && r.Filter.IsZero() {
 		_, err := pl.everything()
 		return true, err
 	}
-	for i, p := range s.Packs() {
-		for at := range p.Len() {
-			place := odb.Place{Pack: i, Pos: pack.Pos(at)}
-			k := p.Kind(place.Pos)
-			if k == git.Commit || k == git.Tag || r.Filter.passes(k == git.Blob, 0, func() int64 { return p.ObjectSize(place.Pos) }) {
-				set.Add(place)
+	set := odb.NewSet(s)
+	if all {
+		set.AddAll(s)
+	} else {
+		var known bool
+		if set, known, err = s.Reached(ctx, slices.Concat(r.Wants, tags)); err != nil || !known {
+			return false, err
+		}
+	}
+	if !r.Filter.IsZero() {
+		pl.filter(set)
+	}
+	pl.plan.Send = set
+	if err := pl.addAsked(ctx, pl.g.newTreeWalk(set, nil, r.Filter)); err != nil {
+		return false, err
+	}
+	return true, pl.includeTags()
+}
+
+// filter takes out of a set what the request's filter drops. It is one that does not ask for depths above 0.
+func (pl *planner) filter(set *odb.Set) {
+	for i, p := range pl.g.store.Packs() {
+		for at := range pack.Pos(p.Len()) {
+			k := p.Kind(at)
+			if k != git.Commit && k != git.Tag && !pl.r.Filter.passes(k == git.Blob, 0, func() int64 { return p.ObjectSize(at) }) {
+				set.Remove(odb.Place{Pack: i, Pos: at})
 			}
 		}
 	}
-	if len(s.Packs()) > 1 {
-		once := odb.NewSet(s)
-		once.AddAll(s)
-		set.And(once)
-	}
-	return true, pl.addAsked(ctx, pl.g.newTreeWalk(set, nil, r.Filter))
 }
 
 // uncovered returns the roots that are not asked for.
@@ -75,31 +90,27 @@ func (pl *planner) uncovered() []git.OID {
 	return slices.DeleteFunc(slices.Clone(pl.g.store.Roots()), func(o git.OID) bool { return asked[o] })
 }
 
-// coversRoots reports whether every root is asked for, or is a tag to include with what is asked for.
-func (pl *planner) coversRoots(ctx context.Context) (bool, error) {
+// includedRoots returns the roots that are tags of commits asked for, and will come with them, and whether that is all that
+// are not asked for themselves.
+func (pl *planner) includedRoots(ctx context.Context) (tags []git.OID, all bool, err error) {
+	left := pl.uncovered()
+	if len(left) == 0 || len(pl.r.IncludeTag) == 0 {
+		return nil, len(left) == 0, nil
+	}
+	seen, err := pl.g.reachable(ctx, pl.commits)
+	if err != nil {
+		return nil, false, err
+	}
 	include := make(map[git.OID]git.OID, len(pl.r.IncludeTag))
 	for _, r := range pl.r.IncludeTag {
 		include[r.OID] = r.Peeled
 	}
-	var tagged []git.OID
-	for _, o := range pl.uncovered() {
-		peeled, ok := include[o]
-		if !ok {
-			return false, nil
-		}
-		tagged = append(tagged, peeled)
-	}
-	if len(tagged) == 0 {
-		return true, nil
-	}
-	seen, err := pl.g.reachable(ctx, pl.commits)
-	if err != nil {
-		return false, err
-	}
-	for _, o := range tagged {
-		if c, ok := pl.g.find(o); !ok || !seen.has(c) {
-			return false, nil
+	for _, o := range left {
+		if peeled, ok := include[o]; ok {
+			if c, ok := pl.g.find(peeled); ok && seen.has(c) {
+				tags = append(tags, o)
+			}
 		}
 	}
-	return true, nil
+	return tags, len(tags) == len(left), nil
 }
