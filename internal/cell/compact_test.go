@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,19 @@ func noise(n int, seed uint64) string {
 	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
 	_, _ = rng.Read(b)
 	return string(b)
+}
+
+// variant is a text that differs from other variants in a few lines, so that deltas of it are made: some on objects that
+// the cell has, in thin packs.
+func variant(rng *rand.Rand) string {
+	lines := make([]string, 200)
+	for i := range lines {
+		lines[i] = fmt.Sprintf("line %d of a text of some length", i*i)
+	}
+	for range 3 {
+		lines[rng.IntN(len(lines))] = fmt.Sprintf("another line: %x", rng.Uint64())
+	}
+	return strings.Join(lines, "\n")
 }
 
 func TestCompactionKeepsPacksFew(t *testing.T) {
@@ -334,11 +348,11 @@ func randomHistory(t *testing.T, seed uint64) {
 			if other, ok := c.View().Refs.Get(names[rng.IntN(4)]); ok && rng.IntN(3) == 0 {
 				parents = append(parents, other.OID)
 			}
-			size := 50
+			content := variant(rng)
 			if rng.IntN(8) == 0 {
-				size = 1 << 20
+				content = noise(1<<20, rng.Uint64())
 			}
-			next := r.commit(fmt.Sprint(step)+noise(size, rng.Uint64()), parents...)
+			next := r.commit(fmt.Sprint(step)+content, parents...)
 			all = append(all, next)
 			r.push(c, move(name, cur.OID, next))
 			r.git("update-ref", string(name), next.String())

@@ -281,4 +281,9 @@ func same(t *testing.T, c *cell.Cell, want *repo) {
 		t.Errorf("%d objects, want %d", strings.Count(g, "\n"), strings.Count(w, "\n"))
 	}
 	got.git("fsck", "--strict", "--no-dangling")
+	// A clone holds nothing that no reference leads to.
+	held := sorted(strings.Split(got.git("cat-file", "--batch-all-objects", "--batch-check=%(objectname)"), "\n"))
+	if g, w := strings.Join(held, "\n"), want.objects(); g != w {
+		t.Errorf("the clone holds %d objects, want %d", strings.Count(g, "\n"), strings.Count(w, "\n"))
+	}
 }
