@@ -14,6 +14,7 @@ import (
 	"github.com/skep-dev/skep/internal/cache"
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
+	"github.com/skep-dev/skep/internal/git/pack"
 	"github.com/skep-dev/skep/internal/git/protocol"
 )
 
@@ -46,6 +47,7 @@ type Cell struct {
 type Options struct {
 	Objects      *odb.Cache     // inflated objects, of many cells; nil: none are kept
 	Answers      *cache.Answers // finished answers, of many cells; nil: none are kept
+	Room         *pack.Room     // where big deltas are applied, of many cells; nil: os.TempDir, without a bound
 	TempDir      string         // on the bucket's file system; "" is os.TempDir
 	MaxPackBytes int64          // of one push; 0: 8 GiB
 

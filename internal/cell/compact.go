@@ -249,7 +249,7 @@ func (c *Cell) receiveAgain(ctx context.Context, s *odb.Store, set *odb.Set, bas
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		_, err := s.WritePack(ctx, w, set, odb.WriteOptions{OfsDelta: true, Given: base.set, Dir: c.opts.TempDir})
+		_, err := s.WritePack(ctx, w, set, odb.WriteOptions{OfsDelta: true, Given: base.set})
 		w.CloseWithError(err)
 	}()
 	defer func() {
@@ -258,6 +258,7 @@ func (c *Cell) receiveAgain(ctx context.Context, s *odb.Store, set *odb.Set, bas
 	}()
 	return pack.Receive(ctx, bufio.NewReaderSize(r, 256<<10), base.store.Completing(pack.ReceiveOptions{
 		Dir:        c.opts.TempDir,
+		Room:       c.opts.Room,
 		MemoryPack: maxHot,
 		// What was taken in is taken in again, whatever it adds up to.
 		MaxPackBytes:   math.MaxInt64,

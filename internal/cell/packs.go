@@ -59,7 +59,7 @@ func (c *Cell) openPack(row packRow) (*livePack, error) {
 		}
 	}
 	var err error
-	if p.pack, err = pack.Open(p.files[0], p.files[0].Size(), content[1], content[2]); err == nil {
+	if p.pack, err = pack.Open(p.files[0], p.files[0].Size(), content[1], content[2], c.opts.Room); err == nil {
 		err = p.check()
 	}
 	if err != nil {
@@ -69,8 +69,14 @@ func (c *Cell) openPack(row packRow) (*livePack, error) {
 	return p, nil
 }
 
-// internal hides the kind of an error: a defect on our own disk is nobody's bad input.
-func internal(err error) error { return errors.New(err.Error()) }
+// internal hides the kind of an error: a defect on our own disk is nobody's bad input. That there is too much to do just now
+// (pack.Room) is no defect.
+func internal(err error) error {
+	if errors.Is(err, errkind.Unavailable) {
+		return err
+	}
+	return errors.New(err.Error())
+}
 
 func (c *Cell) openHot(row packRow) (*livePack, error) {
 	data := &hotData{cell: c, id: row.id, size: row.size, bytes: row.data}
@@ -78,7 +84,7 @@ func (c *Cell) openHot(row packRow) (*livePack, error) {
 	row.idx, row.table, row.data = nil, nil, nil
 	p := &livePack{row: row, hot: data}
 	var err error
-	if p.pack, err = pack.Open(data, row.size, idx, table); err == nil {
+	if p.pack, err = pack.Open(data, row.size, idx, table, c.opts.Room); err == nil {
 		err = p.check()
 	}
 	if err != nil {

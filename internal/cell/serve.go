@@ -17,9 +17,6 @@ func (c *Cell) UploadPack(ctx context.Context, in io.Reader, out io.Writer, opts
 	if opts.Cache == nil && c.opts.Answers != nil {
 		opts.Cache = answers{c}
 	}
-	if opts.SpillDir == "" {
-		opts.SpillDir = c.opts.TempDir
-	}
 	return protocol.UploadPack(ctx, c.View(), in, out, opts)
 }
 
@@ -37,7 +34,7 @@ func (c *Cell) Quarantine(ctx context.Context, r io.Reader, progress func(stage 
 }
 
 func (c *Cell) receiveOptions() pack.ReceiveOptions {
-	return pack.ReceiveOptions{Dir: c.opts.TempDir, MaxPackBytes: c.opts.MaxPackBytes, MemoryPack: maxHot}
+	return pack.ReceiveOptions{Dir: c.opts.TempDir, Room: c.opts.Room, MaxPackBytes: c.opts.MaxPackBytes, MemoryPack: maxHot}
 }
 
 // answers is the shared cache as one cell uses it.

@@ -17,5 +17,5 @@
 //	                                   make a thousand files in each of a thousand folders
 //	files/packs/TENANT/REPO/SUM.pack   large packs, with .idx and .table
 //	cache/answers/                     finished answers, emptied at the start
-//	tmp/                               what is being received, emptied at the start
+//	tmp/                               what is being received or made of big deltas, emptied at the start
 package router

@@ -20,6 +20,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
+	"github.com/skep-dev/skep/internal/git/pack"
 	"github.com/skep-dev/skep/internal/id"
 )
 
@@ -31,6 +32,7 @@ type Router struct {
 	images  *cell.Images
 	objects *odb.Cache
 	answers *cache.Answers
+	room    *pack.Room
 	unlock  func() error
 
 	mu     sync.Mutex
@@ -49,6 +51,8 @@ type Options struct {
 	ObjectCache  int64         // bytes of inflated objects, of all cells; 0: 64 MiB
 	AnswerMemory int64         // bytes of small finished packs in memory; 0: 64 MiB
 	AnswerDisk   int64         // bytes of large ones on disk; 0: 4 GiB
+	ApplyBytes   int64         // of files in which big deltas are applied, of all cells; 0: 4 GiB
+	ApplyWait    time.Duration // how long a request waits for room among them; 0: 15 s
 	MaxPackBytes int64         // of one push; 0: 8 GiB
 	SettleAfter  time.Duration // until unreachable objects are set aside; 0: 1 hour
 	Grace        time.Duration // from then on until they are dropped; 0: 30 days
@@ -62,6 +66,9 @@ const (
 	defaultObjectCache  = 64 << 20
 	defaultAnswerMemory = 64 << 20
 	defaultAnswerDisk   = 4 << 30
+	// defaultApplyBytes is two of the largest objects that there can be: each takes its own size and its base's.
+	defaultApplyBytes = 4 << 30
+	defaultApplyWait  = 15 * time.Second
 	// maxQueue bounds the cells that wait for compaction. One that finds it full is compacted after a later use.
 	maxQueue = 1000
 )
@@ -81,6 +88,12 @@ func (o *Options) fill() {
 	}
 	if o.AnswerDisk == 0 {
 		o.AnswerDisk = defaultAnswerDisk
+	}
+	if o.ApplyBytes == 0 {
+		o.ApplyBytes = defaultApplyBytes
+	}
+	if o.ApplyWait == 0 {
+		o.ApplyWait = defaultApplyWait
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -125,6 +138,7 @@ func (r *Router) prepare() (err error) {
 		return err
 	}
 	r.images = cell.NewImages(r.tempDir())
+	r.room = pack.NewRoom(r.tempDir(), r.opts.ApplyBytes, r.opts.ApplyWait)
 	if r.files, err = bucket.Open(filepath.Join(r.dir, "files")); err != nil {
 		return err
 	}

@@ -163,6 +163,7 @@ func (r *Router) open(ctx context.Context, s *slot) {
 	s.cell, s.err = cell.Open(context.WithoutCancel(ctx), r.path(s.repo), r.files, folder(s.tenant, s.repo), cell.Options{
 		Objects:      r.objects,
 		Answers:      r.answers,
+		Room:         r.room,
 		TempDir:      r.tempDir(),
 		MaxPackBytes: r.opts.MaxPackBytes,
 		SettleAfter:  r.opts.SettleAfter,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/server"
 )
 
@@ -165,6 +166,51 @@ func TestSlowReader(t *testing.T) {
 	resp, text := s.do("GET", "/api/v2/repos/"+string(r.ID)+"/contents?path=big&raw=true", "", nil)
 	if resp.StatusCode != http.StatusOK || len(text) != len(big) {
 		t.Errorf("the next client = %d with %d bytes", resp.StatusCode, len(text))
+	}
+}
+
+// TestBigDeltas: a large object that is stored as a delta is put together for few at a time. Others wait, and then are told
+// to come back.
+func TestBigDeltas(t *testing.T) {
+	s := startSiteOn(t, router.Options{ApplyBytes: 1, ApplyWait: 100 * time.Millisecond}, server.Options{})
+	s.repo("default", "demo", client.Public)
+	src := newRepo(t, 1)
+	for _, first := range []string{"a", "b"} {
+		write(t, filepath.Join(src, "big"), first+strings.Repeat("0123456789abcdef", 1<<20))
+		git(t, src, "add", ".")
+		git(t, src, "commit", "-q", "-m", first)
+	}
+	git(t, src, "push", "-q", s.remote(s.admin, "default/demo"), "main:big")
+	path := func(rev string) string { return "/api/v2/repos/default%2Fdemo/contents?path=big&raw=true&ref=" + rev }
+	revs := []string{"big", "big~1"} // one of them is a delta of the other
+	var readers []net.Conn
+	for _, rev := range revs {
+		c := s.dial()
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path(rev))
+		if _, err := c.Read(make([]byte, 1)); err != nil { // the answer has begun
+			t.Fatal(err)
+		}
+		readers = append(readers, c)
+	}
+	busy := ""
+	for _, rev := range revs {
+		resp, _ := s.do("GET", path(rev), "", nil)
+		if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" && resp.Header.Get("Etag") == "" {
+			busy = rev
+		} else if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s = %d %v", rev, resp.StatusCode, resp.Header)
+		}
+	}
+	if busy == "" {
+		t.Fatal("both were served while others read both")
+	}
+	for _, c := range readers {
+		_ = c.Close()
+	}
+	for { // until the server has noticed
+		if resp, _ := s.do("GET", path(busy), "", nil); resp.StatusCode == http.StatusOK {
+			return
+		}
 	}
 }
 

@@ -107,7 +107,7 @@ func (a *restAPI) getContents(ctx context.Context, p policy.Principal, in *struc
 			return err
 		}
 		if in.Raw || strings.HasPrefix(in.Accept, "application/octet-stream") {
-			return s.writeRaw(w, path, e, in.Match)
+			return s.writeRaw(ctx, w, path, e, in.Match)
 		}
 		c, err := s.contents(path, e)
 		if err != nil {
@@ -120,7 +120,7 @@ func (a *restAPI) getContents(ctx context.Context, p policy.Principal, in *struc
 }
 
 // writeRaw streams a file of any size.
-func (s *snapshot) writeRaw(w *answer, path string, e git.Entry, match string) error {
+func (s *snapshot) writeRaw(ctx context.Context, w *answer, path string, e git.Entry, match string) error {
 	if e.Mode == git.ModeDir || e.Mode == git.ModeGitlink {
 		return fmt.Errorf("path %q is a directory, not a file: %w", clip(path), errkind.Invalid)
 	}
@@ -132,7 +132,7 @@ func (s *snapshot) writeRaw(w *answer, path string, e git.Entry, match string) e
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	_, size, r, err := s.view.Objects.Open(e.OID)
+	_, size, r, err := s.view.Objects.Open(ctx, e.OID)
 	if err != nil {
 		return err
 	}

@@ -39,12 +39,18 @@ type site struct {
 // startSite starts a server that the test ends.
 func startSite(tb testing.TB, opts server.Options) *site {
 	tb.Helper()
+	return startSiteOn(tb, router.Options{}, opts)
+}
+
+// startSiteOn is startSite with cells that have options as well.
+func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site {
+	tb.Helper()
 	dir := tb.TempDir()
 	ctl, secret, err := control.Open(tb.Context(), filepath.Join(dir, "control.db"))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	rt, err := router.Open(tb.Context(), dir, router.Options{})
+	rt, err := router.Open(tb.Context(), dir, cells)
 	if err != nil {
 		tb.Fatal(err)
 	}

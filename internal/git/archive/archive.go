@@ -200,7 +200,7 @@ func (a *walker) blob(e entry) error {
 		}
 		return a.write(e, bytes.NewReader(obj.Data))
 	}
-	_, _, content, err := a.s.Open(e.oid)
+	_, _, content, err := a.s.Open(a.ctx, e.oid)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func TestReachedLeavesOutPacksUnread(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { q.Close() })
-		p, err := pack.Open(unreadable{}, q.Pack.Size(), q.Idx, q.Table)
+		p, err := pack.Open(unreadable{}, q.Pack.Size(), q.Idx, q.Table, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package odb
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -132,21 +133,22 @@ func (s *Store) ReadAt(at Place) (git.Object, error) {
 	return o, err
 }
 
-// Open streams an object of any size. The caller closes the reader.
-func (s *Store) Open(o git.OID) (git.Kind, int64, io.ReadCloser, error) {
+// Open streams an object of any size. The caller closes the reader. errkind.Unavailable when a big one has to wait too long
+// for room to be put together: see pack.Room.
+func (s *Store) Open(ctx context.Context, o git.OID) (git.Kind, int64, io.ReadCloser, error) {
 	at, err := s.find(o)
 	if err != nil {
 		return 0, 0, nil, err
 	}
-	r, err := s.openAt(at, "")
+	r, err := s.openAt(ctx, at)
 	if err != nil {
 		return 0, 0, nil, err
 	}
 	return s.Kind(at), s.Size(at), r, nil
 }
 
-func (s *Store) openAt(at Place, dir string) (io.ReadCloser, error) {
-	return s.packs[at.Pack].OpenObject(at.Pos, dir, s.bases())
+func (s *Store) openAt(ctx context.Context, at Place) (io.ReadCloser, error) {
+	return s.packs[at.Pack].OpenObject(ctx, at.Pos, s.bases())
 }
 
 // bases returns the cache as what packs take: a nil interface when there is none.

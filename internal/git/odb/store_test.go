@@ -42,7 +42,7 @@ func TestStoreHasWhatGitHas(t *testing.T) {
 				if err != nil || obj.Kind != k || git.Hash(k, obj.Data) != o {
 					t.Fatalf("Read(%s) = %s of %d bytes, %v", o, obj.Kind, len(obj.Data), err)
 				}
-				k2, size2, r, err := s.Open(o)
+				k2, size2, r, err := s.Open(t.Context(), o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -67,7 +67,7 @@ func TestStoreOfNothing(t *testing.T) {
 	if _, _, err := s.Stat(o); !errors.Is(err, errkind.NotFound) {
 		t.Errorf("Stat: %v, want errkind.NotFound", err)
 	}
-	if _, _, _, err := s.Open(o); !errors.Is(err, errkind.NotFound) {
+	if _, _, _, err := s.Open(t.Context(), o); !errors.Is(err, errkind.NotFound) {
 		t.Errorf("Open: %v, want errkind.NotFound", err)
 	}
 }

@@ -46,7 +46,6 @@ type WriteOptions struct {
 	// Given are objects the receiver has already: deltas against them are sent as they are (a thin pack). May be nil.
 	Given    *Set
 	Progress func(done, total int)
-	Dir      string // for objects that are too big for memory; "" is os.TempDir
 
 	// runStep and maxShifts when they are not 0: tests set them, to see with few objects what happens with millions.
 	step   pack.Pos
@@ -262,7 +261,7 @@ func (snd *sender) send(ctx context.Context, it item) (err error) {
 		err = snd.sendWhole(it)
 	case stream:
 		snd.note(it.from)
-		err = snd.sendStream(it.from)
+		err = snd.sendStream(ctx, it.from)
 	}
 	snd.done++
 	snd.progress(false)
@@ -358,8 +357,8 @@ func (snd *sender) sendWhole(it item) error {
 	return err
 }
 
-func (snd *sender) sendStream(at pack.Pos) error {
-	r, err := snd.store.openAt(Place{Pack: snd.index, Pos: at}, snd.opts.Dir)
+func (snd *sender) sendStream(ctx context.Context, at pack.Pos) error {
+	r, err := snd.store.openAt(ctx, Place{Pack: snd.index, Pos: at})
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func TestPackHasExactlyTheSet(t *testing.T) {
 			}
 			all := repo.All()
 			for range 5 {
-				opts := odb.WriteOptions{OfsDelta: rng.IntN(3) > 0, Dir: t.TempDir()}
+				opts := odb.WriteOptions{OfsDelta: rng.IntN(3) > 0}
 				share := []int{2, 50, 95, 100}[rng.IntN(4)]
 				var send, given []git.OID
 				for _, o := range all {
@@ -222,7 +222,7 @@ func TestBigObjectsAreStreamed(t *testing.T) {
 	second := repo.GitIn(string(big), "hash-object", "-w", "--stdin")
 	s := receive(t, emptyStore(), repo.PackOnly(first+second, "--window=10"))
 	for _, o := range []string{first, second} {
-		checkPack(t, repo, s, []git.OID{git.MustParseOID(strings.TrimSpace(o))}, nil, odb.WriteOptions{OfsDelta: true, Dir: t.TempDir()})
+		checkPack(t, repo, s, []git.OID{git.MustParseOID(strings.TrimSpace(o))}, nil, odb.WriteOptions{OfsDelta: true})
 	}
 }
 

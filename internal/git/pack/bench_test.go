@@ -117,7 +117,7 @@ func BenchmarkOpen(b *testing.B) {
 	table := pack.TableOf(b, g.data, g.objects, 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := pack.Open(bytes.NewReader(g.data), int64(len(g.data)), g.idx, table); err != nil {
+		if _, err := pack.Open(bytes.NewReader(g.data), int64(len(g.data)), g.idx, table, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

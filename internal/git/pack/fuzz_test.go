@@ -213,7 +213,7 @@ func FuzzPackRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, entries []byte) {
 		data := make([]byte, size)
 		copy(data[packHeaderSize:], entries)
-		p, err := Open(bytes.NewReader(data), size, idx, table)
+		p, err := Open(bytes.NewReader(data), size, idx, table, nil)
 		if err != nil {
 			t.Fatalf("Open = %v", err)
 		}
@@ -224,7 +224,7 @@ func FuzzPackRead(f *testing.F) {
 			} else if int64(len(o.Data)) != p.ObjectSize(at) {
 				t.Fatalf("Read(%d) has %d bytes, the table says %d", at, len(o.Data), p.ObjectSize(at))
 			}
-			r, openErr := p.OpenObject(at, "", nil)
+			r, openErr := p.OpenObject(t.Context(), at, nil)
 			if (err == nil) != (openErr == nil) {
 				t.Fatalf("Read(%d) = %v, but OpenObject = %v", at, err, openErr)
 			}

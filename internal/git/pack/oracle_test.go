@@ -119,7 +119,13 @@ func index(tb testing.TB, packfile []byte, args ...string) *gitPack {
 // open opens the pack by git's index and a table of what git says.
 func (g *gitPack) open(tb testing.TB) *pack.Pack {
 	tb.Helper()
-	p, err := pack.Open(bytes.NewReader(g.data), int64(len(g.data)), g.idx, pack.TableOf(tb, g.data, g.objects, 0))
+	return g.openIn(tb, nil)
+}
+
+// openIn is open for a pack that has a room.
+func (g *gitPack) openIn(tb testing.TB, room *pack.Room) *pack.Pack {
+	tb.Helper()
+	p, err := pack.Open(bytes.NewReader(g.data), int64(len(g.data)), g.idx, pack.TableOf(tb, g.data, g.objects, 0), room)
 	if err != nil {
 		tb.Fatalf("open pack: %v", err)
 	}

@@ -4,7 +4,7 @@
 // the packfile itself only says after inflating (docs/spec/pack-table.md). Receive makes all three from a stream; Writer
 // makes a new packfile, mostly out of stored entries copied as they lie.
 //
-//	p, err := pack.Open(file, size, idx, table)
+//	p, err := pack.Open(file, size, idx, table, nil)
 //	at, ok := p.Find(oid)
 //	obj, err := p.Read(at, nil)
 //
@@ -30,18 +30,20 @@ const MaxReadBytes = 64 << 20
 type Pos uint32
 
 // Pack is one immutable packfile with its index and its table, open for reading. It is safe for concurrent use, never
-// allocates by what a header claims, and holds nothing but the slices it was opened with.
+// allocates by what a header claims, and holds nothing but what it was opened with.
 type Pack struct {
 	data io.ReaderAt
 	size int64
 	idx  index
 	tab  table
+	room *Room
 }
 
 // Open checks that idx (a version 2 index) and table belong together and to a pack of size bytes. It does not read the
-// pack's entries, nor hash anything: Verify does. It keeps idx and table, which must not change.
-func Open(data io.ReaderAt, size int64, idx, table []byte) (*Pack, error) {
-	p := &Pack{data: data, size: size}
+// pack's entries, nor hash anything: Verify does. It keeps idx and table, which must not change. room is where objects that
+// are too big for memory are made of deltas; nil is os.TempDir.
+func Open(data io.ReaderAt, size int64, idx, table []byte, room *Room) (*Pack, error) {
+	p := &Pack{data: data, size: size, room: room}
 	var err error
 	if p.idx, err = parseIndex(idx); err != nil {
 		return nil, err

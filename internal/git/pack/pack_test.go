@@ -3,12 +3,16 @@ package pack_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -165,7 +169,7 @@ func checkCommits(t *testing.T, g *gitPack, p *pack.Pack) {
 
 func readAll(t *testing.T, p *pack.Pack, at pack.Pos) []byte {
 	t.Helper()
-	r, err := p.OpenObject(at, t.TempDir(), nil)
+	r, err := p.OpenObject(t.Context(), at, nil)
 	if err != nil {
 		t.Fatalf("OpenObject(%d) = %v", at, err)
 	}
@@ -283,12 +287,12 @@ func TestOpenObjectStreamsWhatReadRefuses(t *testing.T) {
 	second, third := pack.RawDelta(delta, int64(len(whole)), git.OID{}), pack.RawDelta(small, 0, git.Hash(git.Blob, other))
 
 	g := index(t, byHand(t, whole, second, third))
-	p := g.open(t)
+	dir := t.TempDir()
+	p := g.openIn(t, pack.NewRoom(dir, 3*size, time.Minute))
 	wants := [][]byte{big, other, other[5000:5100]}
 	for i, want := range wants {
 		at := pack.Pos(i)
-		dir := t.TempDir()
-		r, err := p.OpenObject(at, dir, nil)
+		r, err := p.OpenObject(t.Context(), at, nil)
 		if err != nil {
 			t.Fatalf("OpenObject(%d) = %v", at, err)
 		}
@@ -313,6 +317,15 @@ func TestOpenObjectStreamsWhatReadRefuses(t *testing.T) {
 	}
 	if err := p.Verify(t.Context(), nil); err != nil {
 		t.Errorf("Verify() = %v", err)
+	}
+	// All of it was done in the room, and nowhere else.
+	p = g.openIn(t, pack.NewRoom(filepath.Join(dir, "missing"), 3*size, time.Minute))
+	_, openErr := p.OpenObject(t.Context(), 1, nil)
+	_, readErr := p.Read(2, nil)
+	for what, err := range map[string]error{"OpenObject": openErr, "Read": readErr, "Verify": p.Verify(t.Context(), nil)} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s() without the room's folder = %v, want fs.ErrNotExist", what, err)
+		}
 	}
 }
 
@@ -342,7 +355,7 @@ func TestReadRefusesCycles(t *testing.T) {
 	if _, err := p.Read(0, nil); errkind.Of(err) != errkind.Invalid {
 		t.Errorf("Read() in a cycle = %v, want errkind.Invalid", err)
 	}
-	if _, err := p.OpenObject(1, "", mapCache{}); errkind.Of(err) != errkind.Invalid {
+	if _, err := p.OpenObject(t.Context(), 1, mapCache{}); errkind.Of(err) != errkind.Invalid {
 		t.Errorf("OpenObject() in a cycle = %v, want errkind.Invalid", err)
 	}
 	if err := p.Verify(t.Context(), nil); errkind.Of(err) != errkind.Invalid {
@@ -379,7 +392,7 @@ func TestReadRefusesSizesThatLie(t *testing.T) {
 			if o, err := p.Read(0, nil); errkind.Of(err) != errkind.Invalid && errkind.Of(err) != errkind.TooLarge {
 				t.Errorf("Read() = %d bytes, %v, want errkind.Invalid", len(o.Data), err)
 			}
-			r, err := p.OpenObject(0, "", nil)
+			r, err := p.OpenObject(t.Context(), 0, nil)
 			if err == nil {
 				_, err = io.Copy(io.Discard, r)
 				r.Close()

@@ -33,6 +33,7 @@ const (
 // ReceiveOptions bound and steer Receive. The zero value has safe limits.
 type ReceiveOptions struct {
 	Dir            string // for spill files; "" is os.TempDir
+	Room           *Room  // of the pack that comes out; nil is os.TempDir
 	MaxPackBytes   int64  // 0: 2 GiB
 	MaxObjectBytes int64  // 0: 1 GiB, one object inflated; 4 GiB at most
 	MaxTotalBytes  int64  // 0: 32 GiB plus 4,096 times the pack's size; all objects inflated, with what is inflated again
@@ -44,7 +45,7 @@ type ReceiveOptions struct {
 	// Base finds an object that a thin pack takes as given; nil refuses thin packs. The pack is completed with it.
 	Base func(git.OID) (git.Object, bool, error)
 	// OpenBase streams an object for which Base said errkind.TooLarge. It may be nil: then such bases are refused.
-	OpenBase func(git.OID) (git.Kind, int64, io.ReadCloser, error)
+	OpenBase func(context.Context, git.OID) (git.Kind, int64, io.ReadCloser, error)
 	// Progress hears of each stage ("Receiving objects", "Resolving deltas") as git names them. It may be nil. Calls
 	// come one at a time, from any goroutine.
 	Progress func(stage string, done, total int)
@@ -228,7 +229,7 @@ func (rc *receiver) finish(ctx context.Context) (*Received, error) {
 	} else {
 		q.Path, data = rc.spill.file.Name(), rc.spill.file
 	}
-	if q.Pack, err = Open(data, rc.spill.size, q.Idx, q.Table); err != nil {
+	if q.Pack, err = Open(data, rc.spill.size, q.Idx, q.Table, rc.opts.Room); err != nil {
 		return nil, fmt.Errorf("bug: the pack just received: %w", err)
 	}
 	return q, nil

@@ -3,6 +3,7 @@ package pack_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha1"
 	"encoding/binary"
 	"errors"
@@ -299,7 +300,7 @@ func TestReceiveLargeFilesInLittleMemory(t *testing.T) {
 				opts.Base = func(git.OID) (git.Object, bool, error) {
 					return git.Object{}, false, fmt.Errorf("read it at once: %w", errkind.TooLarge)
 				}
-				opts.OpenBase = func(git.OID) (git.Kind, int64, io.ReadCloser, error) {
+				opts.OpenBase = func(context.Context, git.OID) (git.Kind, int64, io.ReadCloser, error) {
 					return git.Blob, size, io.NopCloser(bigText(size, 0)), nil
 				}
 			}

@@ -30,7 +30,7 @@ func (r *resolver) complete(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b, err := r.appendBase(c.base)
+		b, err := r.appendBase(ctx, c.base)
 		if err != nil {
 			return fmt.Errorf("complete the thin pack with %s: %w", c.base, err)
 		}
@@ -56,7 +56,7 @@ func (r *resolver) complete(ctx context.Context) error {
 }
 
 // appendBase appends an outside object to the pack and puts it onto the stack. It returns nil when there is none.
-func (r *resolver) appendBase(o git.OID) (*base, error) {
+func (r *resolver) appendBase(ctx context.Context, o git.OID) (*base, error) {
 	if r.rc.opts.Base == nil {
 		return nil, nil
 	}
@@ -68,7 +68,7 @@ func (r *resolver) appendBase(o git.OID) (*base, error) {
 	var num int32
 	switch {
 	case errors.Is(err, errkind.TooLarge) && r.rc.opts.OpenBase != nil:
-		num, c, err = r.appendStream(o)
+		num, c, err = r.appendStream(ctx, o)
 	case err == nil && !ok:
 		return nil, nil
 	case err == nil:
@@ -97,8 +97,8 @@ func (r *resolver) appendBase(o git.OID) (*base, error) {
 }
 
 // appendStream is appendBase for an object that is too big for memory.
-func (r *resolver) appendStream(o git.OID) (num int32, c content, err error) {
-	kind, size, src, err := r.rc.opts.OpenBase(o)
+func (r *resolver) appendStream(ctx context.Context, o git.OID) (num int32, c content, err error) {
+	kind, size, src, err := r.rc.opts.OpenBase(ctx, o)
 	if err != nil {
 		return 0, c, err
 	}

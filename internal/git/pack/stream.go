@@ -3,6 +3,7 @@ package pack
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,17 +19,18 @@ import (
 // them (base, delta, result), so that a stream stays within the 32 MiB that serving one may take.
 const maxStreamMemory = 8 << 20
 
-// OpenObject streams an object of any size with bounded memory: big deltas are applied through files in dir ("" is
-// os.TempDir), which are gone when the reader is closed. The reader's last Read fails if the object is damaged.
-func (p *Pack) OpenObject(at Pos, dir string, bases BaseCache) (io.ReadCloser, error) {
-	r, err := p.openObject(at, dir, bases)
+// OpenObject streams an object of any size with bounded memory: big deltas are applied through files in the pack's room,
+// which are gone when the reader is closed; errkind.Unavailable when the room is full for too long. The reader's last Read
+// fails if the object is damaged.
+func (p *Pack) OpenObject(ctx context.Context, at Pos, bases BaseCache) (io.ReadCloser, error) {
+	r, err := p.openObject(ctx, at, bases)
 	if err != nil {
 		return nil, fmt.Errorf("open object %s: %w", p.OID(at), err)
 	}
 	return r, nil
 }
 
-func (p *Pack) openObject(at Pos, dir string, bases BaseCache) (io.ReadCloser, error) {
+func (p *Pack) openObject(ctx context.Context, at Pos, bases BaseCache) (io.ReadCloser, error) {
 	s := scratches.Get().(*scratch) //nolint:errcheck,forcetypeassert // the pool has nothing else
 	defer putScratch(s)
 	base, fits, err := p.findBase(s, at, bases, maxStreamMemory)
@@ -47,29 +49,55 @@ func (p *Pack) openObject(at Pos, dir string, bases BaseCache) (io.ReadCloser, e
 	if _, delta := p.Base(at); !delta {
 		return p.openEntry(at, p.ObjectSize(at))
 	}
-	return p.spill(s, at, dir, bases)
+	return p.spill(ctx, s, at, bases)
 }
 
 // spill resolves a chain of deltas of any size. Each object on the way is in memory if it is small, else in a file; never
 // more than two are there at a time.
-func (p *Pack) spill(s *scratch, at Pos, dir string, bases BaseCache) (io.ReadCloser, error) {
+func (p *Pack) spill(ctx context.Context, s *scratch, at Pos, bases BaseCache) (_ io.ReadCloser, err error) {
 	cached, _, err := p.findBase(s, at, bases, math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
+	held, err := p.room.take(ctx, p.fileBytes(s.chain))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			held.shrink(0)
+		}
+	}()
 	base := &stage{mem: *bytes.NewBuffer(cached.Data)}
 	for _, at := range slices.Backward(s.chain) {
-		next, err := p.stage(at, base, dir)
+		next, err := p.stage(ctx, at, base)
 		if err = errors.Join(err, base.Close()); err != nil {
 			return nil, errors.Join(err, next.Close())
 		}
 		base = next
 	}
-	return base.open()
+	return base.open(held)
+}
+
+// fileBytes is the most that the files of two neighbours in a chain of deltas take.
+func (p *Pack) fileBytes(chain []Pos) (most int64) {
+	var before int64
+	for _, at := range chain {
+		n := p.ObjectSize(at)
+		if n <= maxStreamMemory {
+			n = 0
+		}
+		most = max(most, before+n)
+		before = n
+	}
+	return most
 }
 
 // stage makes the object at, from base if it is a delta. After an error, too, what it returns can be closed.
-func (p *Pack) stage(at Pos, base *stage, dir string) (*stage, error) {
+func (p *Pack) stage(ctx context.Context, at Pos, base *stage) (*stage, error) {
+	if err := ctx.Err(); err != nil {
+		return &stage{}, err
+	}
 	size := p.ObjectSize(at)
 	_, delta := p.Base(at)
 	limit := size
@@ -81,7 +109,7 @@ func (p *Pack) stage(at Pos, base *stage, dir string) (*stage, error) {
 		return &stage{}, err
 	}
 	defer e.close()
-	st, err := newStage(size, dir)
+	st, err := newStage(size, p.room.folder())
 	if err != nil {
 		return st, err
 	}
@@ -107,7 +135,8 @@ type stage struct {
 	mem     bytes.Buffer
 	file    *os.File // nil: in memory
 	out     *bufio.Writer
-	written int64 // to the file
+	written int64  // to the file
+	held    *share // of the room, once it is a reader
 }
 
 func newStage(size int64, dir string) (*stage, error) {
@@ -151,8 +180,10 @@ func (st *stage) ReadAt(b []byte, offset int64) (int, error) {
 	return bytes.NewReader(st.mem.Bytes()).ReadAt(b, offset)
 }
 
-// open turns a finished stage into a reader, which owns it.
-func (st *stage) open() (io.ReadCloser, error) {
+// open turns a finished stage into a reader, which owns it and what is held for it.
+func (st *stage) open(held *share) (io.ReadCloser, error) {
+	held.shrink(st.written)
+	st.held = held
 	if st.file == nil {
 		return io.NopCloser(bytes.NewReader(st.mem.Bytes())), nil
 	}
@@ -170,7 +201,9 @@ func (st *stage) Close() error {
 	if st.file == nil {
 		return nil
 	}
-	return errors.Join(st.file.Close(), os.Remove(st.file.Name()))
+	err := errors.Join(st.file.Close(), os.Remove(st.file.Name()))
+	st.held.shrink(0)
+	return err
 }
 
 // copyPooled is io.Copy with a pooled buffer.
@@ -258,10 +291,12 @@ func (e *entryStream) Close() error {
 	return nil
 }
 
-// readStreamed reads an object that is small enough itself, but has a base or a delta that is not: through files in
-// os.TempDir.
+// readStreamed reads an object that is small enough itself, but has a base or a delta that is not: through files. Read has no
+// context; how long this takes is bounded by the limits of objects, and by how long the room lets one wait.
+//
+//nolint:contextcheck,nolintlint // as above; it would be said of every caller of Read, and only here it is "unused"
 func (p *Pack) readStreamed(at Pos, bases BaseCache) (git.Object, error) {
-	r, err := p.openObject(at, "", bases)
+	r, err := p.openObject(context.Background(), at, bases) //nolint:forbidigo // as above
 	if err != nil {
 		return git.Object{}, err
 	}

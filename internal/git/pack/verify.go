@@ -41,7 +41,7 @@ func (p *Pack) Verify(ctx context.Context, progress func(done, total int)) error
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := v.object(Pos(i)); err != nil {
+		if err := v.object(ctx, Pos(i)); err != nil {
 			return fmt.Errorf("verify object %s at offset %d: %w", p.OID(Pos(i)), p.offset(Pos(i)), err)
 		}
 		if progress != nil {
@@ -127,7 +127,7 @@ type verifier struct {
 	row     []git.OID
 }
 
-func (v *verifier) object(at Pos) error {
+func (v *verifier) object(ctx context.Context, at Pos) error {
 	if err := v.base(at); err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (v *verifier) object(at Pos) error {
 	v.sum.Reset()
 	v.sum.Write(git.AppendHeader(nil, kind, size))
 	if size > MaxReadBytes {
-		return v.big(at, kind)
+		return v.big(ctx, at, kind)
 	}
 	o, err := v.p.read(at, v.bases)
 	if err != nil {
@@ -174,11 +174,11 @@ func (v *verifier) base(at Pos) error {
 	return fmt.Errorf("delta's base is not what the table says: %w", errkind.Invalid)
 }
 
-func (v *verifier) big(at Pos, kind git.Kind) error {
+func (v *verifier) big(ctx context.Context, at Pos, kind git.Kind) error {
 	if kind != git.Blob {
 		return fmt.Errorf("%s of more than %d bytes: %w", kind, MaxReadBytes, errkind.TooLarge)
 	}
-	r, err := v.p.OpenObject(at, "", v.bases)
+	r, err := v.p.OpenObject(ctx, at, v.bases)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func TestVerifySeesEveryChangedByte(t *testing.T) {
 	table := pack.TableOf(t, g.data, g.objects, 0)
 	check := func(t *testing.T, what string, at int, data, idx, table []byte) {
 		t.Helper()
-		p, err := pack.Open(bytes.NewReader(data), int64(len(data)), idx, table)
+		p, err := pack.Open(bytes.NewReader(data), int64(len(data)), idx, table, nil)
 		if err == nil {
 			err = p.Verify(t.Context(), nil)
 		}

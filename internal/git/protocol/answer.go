@@ -116,7 +116,7 @@ func (a *answer) make(ctx context.Context, w io.Writer) error {
 		}
 	}
 	_, err = a.view.Objects.WritePack(ctx, w, plan.Send, odb.WriteOptions{
-		OfsDelta: a.fetch.ofsDelta, Given: plan.Given, Dir: a.opts.SpillDir,
+		OfsDelta: a.fetch.ofsDelta, Given: plan.Given,
 	})
 	if err != nil {
 		return err

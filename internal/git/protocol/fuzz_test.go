@@ -77,7 +77,7 @@ func FuzzUploadPackRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, how byte, in []byte) {
 		var out bytes.Buffer
 		v := r.View()
-		opts := protocol.UploadOptions{Version: protocol.Version(how % 4 % 3), Stateless: how&4 == 0, SpillDir: t.TempDir()}
+		opts := protocol.UploadOptions{Version: protocol.Version(how % 4 % 3), Stateless: how&4 == 0}
 		err := protocol.UploadPack(t.Context(), v, bytes.NewReader(in), &out, opts)
 		checkAnswer(t, out.Bytes(), err)
 	})

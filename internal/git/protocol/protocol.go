@@ -89,7 +89,6 @@ type UploadOptions struct {
 	Stateless bool   // HTTP: one request holds what the client has to say, and the answer ends with it
 	Agent     string // "skep/0.1"; "" is "skep"
 	Cache     PackCache
-	SpillDir  string
 	// NoFilter refuses partial clones; NoAnyWant refuses wants that are no reference's value (v0 and v1; v2 allows
 	// whatever is reachable from a reference).
 	NoFilter, NoAnyWant bool
