@@ -12,8 +12,11 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
-// Key names an answer: a hash of everything it depends on.
-type Key [32]byte
+// Key names an answer: whose it is, and a hash of everything else that it depends on. One owner's answers are no other's.
+type Key struct {
+	Owner string
+	Hash  [32]byte
+}
 
 const (
 	// maxSmall is up to which size an answer stays in memory; a shallow clone or a fetch of a few commits is smaller.
@@ -50,9 +53,11 @@ type Answers struct {
 	spilled int64           // bytes on disk of answers in the making
 	running map[Key]*answer // those in the making that callers may join
 	making  map[*answer]struct{}
-	files   uint64 // how many files there ever were: names the next
-	closed  bool
-	makers  sync.WaitGroup
+	// owned are all that are kept or in the making, by owner.
+	owned  map[string]map[*answer]struct{}
+	files  uint64 // how many files there ever were: names the next
+	closed bool
+	makers sync.WaitGroup
 }
 
 // OpenAnswers makes a cache of at most memory bytes in memory and disk bytes in files below dir. Answers do not outlive
@@ -73,6 +78,7 @@ func OpenAnswers(dir string, memory, disk int64) (*Answers, error) {
 		limit:   disk,
 		running: map[Key]*answer{},
 		making:  map[*answer]struct{}{},
+		owned:   map[string]map[*answer]struct{}{},
 	}, nil
 }
 
@@ -129,6 +135,10 @@ func (a *Answers) join(ctx context.Context, key Key, hold func() func(), produce
 	at := an.enter()
 	a.running[key] = an
 	a.making[an] = struct{}{}
+	if a.owned[key.Owner] == nil {
+		a.owned[key.Owner] = map[*answer]struct{}{}
+	}
+	a.owned[key.Owner][an] = struct{}{}
 	a.makers.Go(func() {
 		defer release()
 		defer cancel()
@@ -170,7 +180,7 @@ func (a *Answers) finish(an *answer, err error) {
 		gone = a.memory.Put(an.key, an, int64(cap(an.memory))+overhead)
 	}
 	gone = append(gone, a.disk.SetLimit(a.limit-a.spilled)...)
-	drop(gone)
+	a.drop(gone)
 }
 
 // reserve makes room on disk for n more bytes of an answer in the making that has size bytes already.
@@ -184,7 +194,7 @@ func (a *Answers) reserve(size, n int64) bool {
 		return false
 	}
 	a.spilled += n
-	drop(a.disk.SetLimit(a.limit - a.spilled))
+	a.drop(a.disk.SetLimit(a.limit - a.spilled))
 	return true
 }
 
@@ -214,10 +224,28 @@ func (a *Answers) create() (*os.File, error) {
 	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// drop removes the files of answers that nobody can find any more. Those who follow one have it open.
-func drop(gone []*answer) {
+// Disown removes all answers of an owner. Those who follow one get the rest of it.
+func (a *Answers) Disown(owner string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for an := range a.owned[owner] {
+		delete(a.running, an.key) // if it is in the making, then finish will not keep it
+		for _, kept := range []*LRU[Key, *answer]{a.memory, a.disk} {
+			if gone, ok := kept.Delete(an.key); ok {
+				a.drop([]*answer{gone})
+			}
+		}
+	}
+}
+
+// drop removes the files of answers that nobody can find any more. Those who follow one have it open. a.mu is held.
+func (a *Answers) drop(gone []*answer) {
 	for _, an := range gone {
 		an.discard()
+		delete(a.owned[an.key.Owner], an)
+		if len(a.owned[an.key.Owner]) == 0 {
+			delete(a.owned, an.key.Owner)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func newAnswers(t *testing.T) (*cache.Answers, string) {
 	return a, dir
 }
 
-func key(n int) cache.Key { return cache.Key{byte(n), byte(n >> 8)} }
+func key(n int) cache.Key { return cache.Key{Owner: "anybody", Hash: [32]byte{byte(n), byte(n >> 8)}} }
 
 // content is what the answer of a size must be.
 func content(size int) []byte {
@@ -270,6 +270,66 @@ func TestDiskLimitHolds(t *testing.T) {
 			t.Fatalf("%d bytes on disk after %d answers, limit %d", sum, n+1, disk)
 		}
 	}
+}
+
+// Given two owners who have answers in memory, on disk, and in the making. What one of them has goes, at once or as soon as
+// it is made; who follows an answer gets all of it; the other's answers stay.
+func TestDisown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, dir := newAnswers(t)
+		of := func(owner string, size int) cache.Key {
+			return cache.Key{Owner: owner, Hash: [32]byte{byte(size >> 8)}}
+		}
+		share := func(owner string, size int, w io.Writer, produce func(context.Context, io.Writer) error) {
+			t.Helper()
+			if err := a.Share(t.Context(), of(owner, size), w, nil, produce); err != nil {
+				t.Errorf("Share: %v", err)
+			}
+		}
+		const small, large, making = 1000, 100_000, 200_000
+		for _, owner := range []string{"mine", "yours"} {
+			share(owner, small, io.Discard, writer(small))
+			share(owner, large, io.Discard, writer(large))
+		}
+		release := make(chan struct{})
+		var got bytes.Buffer
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			share("mine", making, &got, func(ctx context.Context, w io.Writer) error {
+				err := writer(making)(ctx, w)
+				<-release
+				return err
+			})
+		})
+		synctest.Wait()
+		a.Disown("mine")
+		a.Disown("nobody")
+		if files, _ := os.ReadDir(dir); len(files) != 2 { // yours, and the one in the making
+			t.Errorf("%d files", len(files))
+		}
+		close(release)
+		wg.Wait()
+		a.WaitMakers()
+		if !bytes.Equal(got.Bytes(), content(making)) {
+			t.Errorf("whoever followed got %d bytes", got.Len())
+		}
+		if files, _ := os.ReadDir(dir); len(files) != 1 {
+			t.Errorf("%d files afterwards", len(files))
+		}
+		for _, size := range []int{small, large, making} {
+			made := false
+			share("mine", size, io.Discard, func(context.Context, io.Writer) error { made = true; return nil })
+			if !made {
+				t.Errorf("the answer of %d bytes is still there", size)
+			}
+		}
+		for _, size := range []int{small, large} {
+			share("yours", size, io.Discard, func(context.Context, io.Writer) error {
+				t.Errorf("the other's answer of %d bytes is not", size)
+				return nil
+			})
+		}
+	})
 }
 
 func TestManyCallersManyAnswers(t *testing.T) {

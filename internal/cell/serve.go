@@ -2,7 +2,6 @@ package cell
 
 import (
 	"context"
-	"crypto/sha256"
 	"io"
 
 	"github.com/skep-dev/skep/internal/cache"
@@ -41,10 +40,7 @@ func (c *Cell) receiveOptions() pack.ReceiveOptions {
 type answers struct{ c *Cell }
 
 // Pack implements protocol.PackCache. The cell is held while the answer is made, which may take longer than the request
-// that began it. The cell's folder is part of the key: what one repository's clients were told is no other's.
+// that began it. What one repository's clients were told is no other's.
 func (a answers) Pack(ctx context.Context, key [32]byte, w io.Writer, produce func(context.Context, io.Writer) error) error {
-	h := sha256.New()
-	h.Write([]byte(a.c.folder))
-	h.Write(key[:])
-	return a.c.opts.Answers.Share(ctx, cache.Key(h.Sum(nil)), w, a.c.Hold, produce)
+	return a.c.opts.Answers.Share(ctx, cache.Key{Owner: a.c.folder, Hash: key}, w, a.c.Hold, produce)
 }

@@ -205,6 +205,7 @@ func (r *Router) Delete(ctx context.Context, t id.Tenant, repo id.Repo) error {
 		}
 	}
 	errs = append(errs, r.files.DeleteAll(folder(t, repo)))
+	r.answers.Disown(folder(t, repo))
 	if s != nil {
 		r.detach(s) // only now: who came before found the slot, who comes after finds nothing
 		r.give(s)

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
+	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/router"
 )
@@ -242,9 +244,12 @@ func TestDeleteWhileInUse(t *testing.T) {
 	h := use(t, r, repo)
 	o := commit(t, h, "one")
 	big := commit(t, h, strings.Repeat("some more\n", 1<<20)+noise(2<<20))
+	clone(t, h, big)
 	if err := r.Delete(t.Context(), tenant, repo); err != nil {
 		t.Fatal(err)
 	}
+	waitForNoFiles(t, filepath.Join(dir, "cache"))
+	clone(t, h, big)
 	if _, err := r.Repo(t.Context(), tenant, repo); !errors.Is(err, errkind.NotFound) {
 		t.Errorf("Repo after Delete: %v, want NotFound", err)
 	}
@@ -257,18 +262,56 @@ func TestDeleteWhileInUse(t *testing.T) {
 		t.Errorf("commit after Delete: %v, want Unavailable", err)
 	}
 	h.Release()
+	waitForNoFiles(t, filepath.Join(dir, "cache"))
 	if err := r.Delete(t.Context(), tenant, repo); err != nil {
 		t.Errorf("Delete again: %v", err)
 	}
 	for _, sub := range []string{"cells", "files"} {
-		err := filepath.WalkDir(filepath.Join(dir, sub), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() {
-				t.Errorf("%s is left", path)
-			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
+		for _, path := range filesBelow(t, filepath.Join(dir, sub)) {
+			t.Errorf("%s is left", path)
+		}
+	}
+}
+
+// clone fetches a commit, by an answer that is kept.
+func clone(t *testing.T, h *router.Repo, want git.OID) {
+	t.Helper()
+	var in strings.Builder
+	for _, line := range []string{"command=fetch", "", "want " + want.String(), "done"} {
+		if line == "" {
+			in.WriteString("0001")
+			continue
+		}
+		fmt.Fprintf(&in, "%04x%s", 4+len(line), line)
+	}
+	in.WriteString("0000")
+	var out bytes.Buffer
+	err := h.UploadPack(t.Context(), strings.NewReader(in.String()), &out, protocol.UploadOptions{Version: protocol.V2, Stateless: true})
+	if err != nil || !bytes.Contains(out.Bytes(), []byte("PACK")) {
+		t.Errorf("clone: %d bytes, %v", out.Len(), err)
+	}
+}
+
+func filesBelow(t *testing.T, dir string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return paths
+}
+
+// waitForNoFiles gives what makes an answer the time to notice that nobody wants it.
+func waitForNoFiles(t *testing.T, dir string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); len(filesBelow(t, dir)) > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("files are left: %v", filesBelow(t, dir))
 		}
 	}
 }

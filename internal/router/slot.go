@@ -208,6 +208,10 @@ func (r *Router) close(s *slot) {
 	if r.slots[s.repo] == s {
 		delete(r.slots, s.repo)
 	}
+	detached := s.detached
 	r.mu.Unlock()
+	if detached { // what was made for those who were at it when it was deleted
+		r.answers.Disown(folder(s.tenant, s.repo))
+	}
 	close(s.gone)
 }
