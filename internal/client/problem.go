@@ -65,11 +65,11 @@ func (p *Problem) Unwrap() error {
 			return k
 		}
 	}
-	return kindOfStatus(p.Status)
+	return KindOf(p.Status)
 }
 
-// kindOfStatus is for answers that did not come from a handler: of a proxy, or of the API's own validation.
-func kindOfStatus(status int) errkind.Kind {
+// KindOf is the kind of an answer that says no more than its status: a proxy's, or that of the API's own validation.
+func KindOf(status int) errkind.Kind {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType, http.StatusRequestTimeout:
 		return errkind.Invalid

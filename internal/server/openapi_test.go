@@ -133,6 +133,31 @@ func TestOpenAPIDocumentHolds(t *testing.T) {
 	checkRefs(t, doc, doc)
 }
 
+// TestProblemsAreDescribed: the document knows the types that problems have.
+func TestProblemsAreDescribed(t *testing.T) {
+	var doc struct {
+		Components struct {
+			Schemas map[string]struct {
+				Required   []string
+				Properties map[string]struct {
+					Enum    []string
+					Default string
+				}
+			}
+		}
+	}
+	b, err := json.Marshal(openAPI(t))
+	if err == nil {
+		err = json.Unmarshal(b, &doc)
+	}
+	problem := doc.Components.Schemas["ErrorModel"]
+	kind := problem.Properties["type"]
+	if err != nil || !slices.Contains(problem.Required, "type") || kind.Default != "" ||
+		!slices.Contains(kind.Enum, "urn:skep:problem:not-found") || !slices.Contains(kind.Enum, "urn:skep:problem:internal-error") {
+		t.Errorf("problems are described as %+v, %v", problem, err)
+	}
+}
+
 // checkRefs follows every $ref.
 func checkRefs(t *testing.T, doc map[string]any, node any) {
 	t.Helper()

@@ -74,6 +74,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerContent()
 	a.registerHistory()
 	a.registerPacks()
+	describeProblems(config.OpenAPI)
 
 	document := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })
 	mux.HandleFunc("GET "+openAPIPath, func(w http.ResponseWriter, r *http.Request) {
@@ -87,20 +88,27 @@ func (s *Server) newAPI() http.Handler {
 	return mux
 }
 
-// plainProblem finishes the problems that come from validation: they get a type like the others, and do not repeat what was
-// sent, which may be long or secret.
+// plainProblem finishes the problems that come from huma, before a handler was asked: they get a type like the others, and do
+// not repeat what was sent, which may be long or secret.
 func plainProblem(_ huma.Context, _ string, v any) (any, error) {
 	if p, ok := v.(*huma.ErrorModel); ok && p.Type == "" {
-		kind := errkind.Invalid
-		if p.Status == http.StatusRequestEntityTooLarge {
-			kind = errkind.TooLarge
-		}
-		p.Type = client.ProblemType(kind)
+		p.Type = client.ProblemType(client.KindOf(p.Status))
 		for _, d := range p.Errors {
 			d.Value = nil
 		}
 	}
 	return v, nil
+}
+
+// describeProblems makes the document say of a problem's type what holds here: there is one, and it is one of few.
+func describeProblems(doc *huma.OpenAPI) {
+	problem := doc.Components.Schemas.Map()["ErrorModel"]
+	problem.Required = append(problem.Required, "type")
+	t := problem.Properties["type"]
+	t.Description, t.Default, t.Examples = "What kind of failure it is.", nil, nil
+	for k := errkind.Internal; k <= errkind.Unsupported; k++ {
+		t.Enum = append(t.Enum, client.ProblemType(k))
+	}
 }
 
 const apiDescription = `Everything Skep does with repositories, without git.
@@ -113,8 +121,7 @@ repositories are read without one. What a credential may not see is answered lik
 
 **Lists** come in pages: pass next_cursor as ?cursor= until there is none.
 
-**Failures** are problem documents (RFC 9457). Their type is ` + "`urn:skep:problem:`" + ` and one of invalid, authentication-required, forbidden,
-not-found, already-exists, conflict, too-large, unavailable, not-supported, internal-error.`
+**Failures** are problem documents (RFC 9457). Their type says what kind of failure it is; a status may stand for several.`
 
 // restMux lets an operation's last path parameter span several segments: ServeMux writes that {name...}, OpenAPI has no
 // word for it.

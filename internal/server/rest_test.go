@@ -130,6 +130,44 @@ func TestRepositoriesOverREST(t *testing.T) {
 	}
 }
 
+// TestProblemsSayTheirKind: whoever refuses a request, the answer is a problem with a type, and does not repeat what was sent.
+func TestProblemsSayTheirKind(t *testing.T) {
+	s := startSite(t, server.Options{})
+	s.repo("default", "demo", client.Private)
+	const json, secret = "application/json", "hunter2"
+	tests := []struct {
+		name, method, path, token, contentType, body string
+		status                                       int
+		kind                                         string
+	}{
+		{"wrong type in JSON", "POST", "/repos", s.admin, json, `{"tenant": ["` + secret + `"]}`, 422, "invalid"},
+		{"missing in JSON", "POST", "/repos", s.admin, json, `{}`, 422, "invalid"},
+		{"not JSON", "POST", "/repos", s.admin, json, secret, 400, "invalid"},
+		{"no body", "POST", "/repos", s.admin, json, "", 400, "invalid"},
+		{"not said to be JSON", "POST", "/repos", s.admin, "text/plain", secret, 415, "invalid"},
+		{"too much JSON", "POST", "/tenants", s.admin, json, `{"path":"` + strings.Repeat(secret, 1<<18) + `"}`, 413, "too-large"},
+		{"wrong type in the query", "GET", "/repos?limit=" + secret, s.admin, "", "", 422, "invalid"},
+		{"out of range in the query", "GET", "/repos?limit=1000", s.admin, "", "", 422, "invalid"},
+		{"rule of ours", "POST", "/repos", s.admin, json, `{"tenant":"default","name":".."}`, 422, "invalid"},
+		{"taken", "POST", "/repos", s.admin, json, `{"tenant":"default","name":"demo"}`, 409, "already-exists"},
+		{"missing", "GET", "/repos/default%2Fnone", s.admin, "", "", 404, "not-found"},
+		{"stranger", "GET", "/repos/default%2Fdemo", "", "", "", 401, "authentication-required"},
+		{"no such path", "GET", "/nothing", s.admin, "", "", 404, "not-found"},
+		{"no such method", "PUT", "/repos", s.admin, json, `{}`, 405, "not-supported"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			resp, body := s.do(tt.method, "/api/v2"+tt.path, tt.token, strings.NewReader(tt.body), "Content-Type", tt.contentType)
+			if got := resp.Header.Get("Content-Type"); resp.StatusCode != tt.status || got != "application/problem+json" {
+				t.Errorf("%d of %s, want %d of a problem", resp.StatusCode, got, tt.status)
+			}
+			if !strings.Contains(body, `"type":"urn:skep:problem:`+tt.kind+`"`) || strings.Contains(body, secret) {
+				t.Errorf("problem = %s, want type %s", clip(body), tt.kind)
+			}
+		})
+	}
+}
+
 func TestReferencesOverREST(t *testing.T) {
 	s := startSite(t, server.Options{})
 	s.repo("default", "demo", client.Private)
