@@ -1,6 +1,9 @@
 package server
 
-import "net/http"
+import (
+	"net/http"
+	"net/url"
+)
 
 // BreakAPI makes every call of the API panic, before or after its answer has begun.
 func (s *Server) BreakAPI() {
@@ -18,6 +21,9 @@ func ParseGitPath(path string) (tenant, name, rest string, ok bool) {
 	p, ok := parseGitPath(path)
 	return p.tenant, p.name, p.rest, ok
 }
+
+// MuxPath is the path by which the API's mux finds an operation, for its test.
+func MuxPath(u *url.URL) string { return refAsSegment(encodedPath(u)) }
 
 // ParseTTL opens the parser of a token's life time for its tests.
 var ParseTTL = parseTTL

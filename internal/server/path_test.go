@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,26 @@ func FuzzGitPath(f *testing.F) {
 		}
 		if path != "/"+tenant+"/"+name+rest && path != "/"+tenant+"/"+name+".git"+rest {
 			t.Errorf("ParseGitPath(%q) = %q, %q, %q, which do not make the path", path, tenant, name, rest)
+		}
+	})
+}
+
+// FuzzMuxPath: whatever the path, what the mux gets is an encoding of it, and one that net/url leaves alone.
+func FuzzMuxPath(f *testing.F) {
+	for _, p := range []string{"/api/v2/repos/a%2Fb/commits/main^0", "/api/v2/repos/a%2Fb/refs/heads/x y", "/api/v2/repos/a/refs/", "/a%2f{}|\"<>\\", "/%25^", "/[^]%2F"} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		u, err := url.ParseRequestURI(raw)
+		if err != nil {
+			return
+		}
+		got := server.MuxPath(u)
+		if plain, err := url.PathUnescape(got); err != nil || plain != u.Path {
+			t.Errorf("MuxPath(%q) = %q, which is %q, %v", raw, got, plain, err)
+		}
+		if again := (&url.URL{Path: u.Path, RawPath: got}).EscapedPath(); again != got {
+			t.Errorf("MuxPath(%q) = %q, which net/url takes for %q", raw, got, again)
 		}
 	})
 }

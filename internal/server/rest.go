@@ -64,7 +64,7 @@ func (s *Server) newAPI() http.Handler {
 		Transformers:  []huma.Transformer{plainProblem},
 		DefaultFormat: "application/json",
 	}
-	api := humago.New(restMux{mux}, config)
+	api := humago.New(mux, config)
 	a := &restAPI{Server: s, API: api}
 	a.registerTenants()
 	a.registerPrincipals()
@@ -122,18 +122,6 @@ repositories are read without one. What a credential may not see is answered lik
 **Lists** come in pages: pass next_cursor as ?cursor= until there is none.
 
 **Failures** are problem documents (RFC 9457). Their type says what kind of failure it is; a status may stand for several.`
-
-// restMux lets an operation's last path parameter span several segments: ServeMux writes that {name...}, OpenAPI has no
-// word for it.
-type restMux struct{ *http.ServeMux }
-
-// HandleFunc is ServeMux's, for an operation's path.
-func (m restMux) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
-	if strings.HasSuffix(pattern, "/{refname}") {
-		pattern = strings.TrimSuffix(pattern, "}") + "...}"
-	}
-	m.ServeMux.HandleFunc(pattern, h)
-}
 
 // restAPI declares operations on a server.
 type restAPI struct {
@@ -239,6 +227,12 @@ func transfersBytes(path string) bool {
 
 // callAPI lets the mux find the operation. Where there is none, its answer becomes a problem document.
 func (s *Server) callAPI(c *call, r *http.Request) {
+	encoded := encodedPath(r.URL)
+	if redirectToClean(&c.w, r, encoded) {
+		return
+	}
+	u := *r.URL
+	u.RawPath, r.URL = refAsSegment(encoded), &u
 	h, pattern := s.api.(*http.ServeMux).Handler(r) //nolint:errcheck,forcetypeassert // newAPI made it
 	if pattern != "" {
 		if c.route == routeAPIWrite && c.principal.Anonymous() && !strings.HasSuffix(r.URL.Path, "/fetch") {
@@ -250,14 +244,11 @@ func (s *Server) callAPI(c *call, r *http.Request) {
 	}
 	found := probe{header: c.w.Header()}
 	h.ServeHTTP(&found, r)
-	switch found.status {
-	case http.StatusMethodNotAllowed:
-		s.refuseStatus(c, found.status, denial{errkind.Unsupported, "this path has no such method"})
-	case http.StatusNotFound:
-		s.refuseStatus(c, found.status, denial{errkind.NotFound, "the API has no such path: see " + openAPIPath})
-	default: // a redirect to the clean form of a path
-		c.w.WriteHeader(found.status)
+	if found.status == http.StatusMethodNotAllowed {
+		writeProblem(c, found.status, denial{errkind.Unsupported, "this path has no such method"})
+		return
 	}
+	writeProblem(c, http.StatusNotFound, denial{errkind.NotFound, "the API has no such path: see " + openAPIPath})
 }
 
 // probe takes a handler's status and headers and drops its text.
@@ -274,8 +265,6 @@ func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
 
 // WriteHeader keeps the status.
 func (p *probe) WriteHeader(status int) { p.status = status }
-
-func (s *Server) refuseStatus(c *call, status int, err error) { writeProblem(c, status, err) }
 
 // writeProblem answers with a problem document.
 func writeProblem(c *call, status int, err error) {

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -165,6 +166,42 @@ func TestProblemsSayTheirKind(t *testing.T) {
 				t.Errorf("problem = %s, want type %s", clip(body), tt.kind)
 			}
 		})
+	}
+}
+
+// TestPathsAsTheyCome: curl sends what it is given. A %2F in it is no slash, whatever else is in the path.
+func TestPathsAsTheyCome(t *testing.T) {
+	s := startSite(t, server.Options{})
+	s.repo("default", "demo", client.Public)
+	const demo = "/api/v2/repos/default%2Fdemo"
+	tests := []struct {
+		method, path string
+		status       int
+		location     string
+	}{
+		{"GET", demo + "/commits/main^0", 200, ""},
+		{"GET", demo + "/commits/main%5E0", 200, ""},
+		{"GET", demo + "/refs/heads/main", 200, ""},
+		{"GET", demo + "/refs/heads%2Fmain", 200, ""},
+		{"GET", demo + `/refs/heads/{"|"}`, 404, ""},
+		{"PUT", demo + "/refs", 405, ""},
+		{"PUT", demo + "/refs/", 404, ""},
+		{"GET", "/api/v2//repos/./default%2Fdemo/commits/main^0?a=%2F", 307, demo + "/commits/main%5E0?a=%2F"},
+		{"GET", demo + "/x/../", 307, demo + "/"},
+		{"GET", "/api/..//elsewhere.example/", 307, "/elsewhere.example/"},
+		{"GET", "/api/../", 307, "/"},
+	}
+	for _, tt := range tests {
+		c := s.dial()
+		fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: close\r\n\r\n", tt.method, tt.path, s.admin)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Header.Get("Location"); resp.StatusCode != tt.status || got != tt.location {
+			t.Errorf("%s %s = %d %q, want %d %q", tt.method, tt.path, resp.StatusCode, got, tt.status, tt.location)
+		}
+		_ = resp.Body.Close()
 	}
 }
 
