@@ -3,12 +3,14 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"server":  serverCommand,
 			"capture": captureCommand,
 			"history": historyCommand,
+			"fails":   failsCommand,
 		},
 	})
 }
@@ -239,6 +242,28 @@ func historyCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ask(args[1], "fsck", "--strict", "--full")
 }
+
+// failsCommand: fails CODE ARG… runs skep and fails unless it ends with this exit code, prints nothing on standard output, and on
+// standard error one line that a person can read.
+func failsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: fails CODE ARG...")
+	}
+	err := ts.Exec("skep", args[1:]...)
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || strconv.Itoa(exit.ExitCode()) != args[0] {
+		ts.Fatalf("skep ended with %v, want exit code %s", err, args[0])
+	}
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("skep printed on standard output:\n%s", out)
+	}
+	if text := ts.ReadFile("stderr"); !oneLine.MatchString(text) {
+		ts.Fatalf("skep explained itself not in one line:\n%s", text)
+	}
+}
+
+// oneLine has at least two words, so that a bare "EOF" is none.
+var oneLine = regexp.MustCompile(`^skep: \S+ \S[^\n]*\n$`)
 
 type lockedBuffer struct {
 	mu sync.Mutex

@@ -67,21 +67,18 @@ func exitCode(err error) int {
 type usageError struct{ error }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "skep",
-		Short: "A Git server in which every repository is a cell of its own, and its command line",
-		Long: `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.
+	root := group("skep", "A Git server in which every repository is a cell of its own, and its command line",
+		newServe(), newDoctor(), newVersion(), newLogin(), newRepo(), newImport(), newToken(), newTenant(), newPrincipal())
+	root.Long = `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.
 
-SKEP_URL and SKEP_TOKEN say which server and who you are; without them, what "skep login" stored counts.`,
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
+SKEP_URL and SKEP_TOKEN say which server and who you are; without them, what "skep login" stored counts.
+
+Exit codes: 0 done, 1 failed, 2 command line not understood, 3 not found, 4 not allowed, 5 taken, or changed meanwhile.`
+	root.Version, root.SilenceUsage, root.SilenceErrors = version, true, true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %q", err, cmd.CommandPath()+" --help")}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newDoctor(), newVersion(), newLogin(), newRepo(), newImport(), newToken(), newTenant(), newPrincipal())
 	return root
 }
 
