@@ -136,12 +136,16 @@ func storeLogin(l login) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("store login: %w", err)
 	}
-	part := file + ".part"
-	if err := os.WriteFile(part, append(b, '\n'), 0o600); err != nil {
+	part, err := os.CreateTemp(filepath.Dir(file), "login-*.part") // a new file, so that its mode is 0600 whatever was there
+	if err != nil {
 		return fmt.Errorf("store login: %w", err)
 	}
-	if err := os.Rename(part, file); err != nil {
-		return fmt.Errorf("store login: %w", err)
+	_, err = part.Write(append(b, '\n'))
+	if err = errors.Join(err, part.Close()); err == nil {
+		err = os.Rename(part.Name(), file)
+	}
+	if err != nil {
+		return fmt.Errorf("store login: %w", errors.Join(err, os.Remove(part.Name())))
 	}
 	return nil
 }
