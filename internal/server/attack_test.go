@@ -60,3 +60,39 @@ func TestHeavyCallsAreFew(t *testing.T) {
 		t.Errorf("diff and blame have no places of their own")
 	}
 }
+
+// TestForwardedHeadersAreNotTrusted: what a proxy would say of a request, anybody can say. Who asks, from where, and what the
+// server calls itself comes from the credential, the connection, the Host header and the configured address alone.
+func TestForwardedHeadersAreNotTrusted(t *testing.T) {
+	forged := []string{
+		"X-Forwarded-Host", "evil.invalid", "X-Forwarded-Proto", "https", "X-Forwarded-Port", "444", "X-Forwarded-Prefix", "/evil",
+		"X-Forwarded-For", "6.6.6.6", "X-Real-Ip", "6.6.6.6", "Forwarded", "for=6.6.6.6;host=evil.invalid;proto=https",
+		"X-Forwarded-User", "admin", "X-Remote-User", "admin", "X-Original-Url", "/api/v2/principals", "X-Http-Method-Override", "DELETE",
+	}
+	for _, public := range []string{"", "https://git.example.com"} {
+		s := startSite(t, server.Options{PublicURL: public})
+		s.repo("default", "demo", client.Public)
+		address := public
+		if address == "" {
+			address = s.url
+		}
+		_, plain := s.do("GET", "/api/v2/repos/default%2Fdemo", "", nil)
+		resp, body := s.do("GET", "/api/v2/repos/default%2Fdemo", "", nil, forged...)
+		if resp.StatusCode != http.StatusOK || body != plain || !strings.Contains(body, `"clone_url":"`+address+`/default/demo.git"`) {
+			t.Errorf("repository = %d %s, without forged headers %s", resp.StatusCode, body, plain)
+		}
+		if _, body := s.do("GET", "/", "", nil, forged...); !strings.Contains(body, "git clone "+address+"/") || strings.Contains(body, "evil") {
+			t.Errorf("the front page says %s", body)
+		}
+		if resp, _ := s.do("GET", "/api/v2/principals", "", nil, forged...); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("nobody with forged headers = %d", resp.StatusCode)
+		}
+		origin := append([]string{"Origin", "https://evil.invalid", "Content-Type", "application/json"}, forged...)
+		if resp, _ := s.do("POST", "/api/v2/tenants", s.admin, strings.NewReader(`{"path":"x"}`), origin...); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("a page of another site with forged headers = %d", resp.StatusCode)
+		}
+		if log := s.log.String(); strings.Contains(log, "6.6.6.6") || !strings.Contains(log, "remote=127.0.0.1:") {
+			t.Errorf("the log has not where requests come from:\n%s", log)
+		}
+	}
+}
