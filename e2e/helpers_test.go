@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +69,42 @@ func (w *world) try(dir string, stdin []byte, args ...string) (string, error) {
 	cmd.Stdin = bytes.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// skep runs the command line as the admin, and returns what it printed.
+func (w *world) skep(args ...string) (string, error) {
+	token, err := w.adminToken()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(w.t.Context(), binary, args...)
+	cmd.Dir = w.work
+	cmd.Env = append(slices.Clone(w.env), "SKEP_URL="+w.url, "SKEP_TOKEN="+token)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// publish lets everybody read a repository.
+func (w *world) publish(name string) {
+	w.t.Helper()
+	if out, err := w.skep("repo", "settings", "default/"+name, "--public"); err != nil {
+		w.t.Fatalf("publish %s: %v\n%s", name, err, out)
+	}
+}
+
+// noise makes a repository with a file of so many bytes that do not compress, a branch more and a tag.
+func (w *world) noise(repo string, size int) {
+	w.t.Helper()
+	w.git(".", "init", "-q", "--bare", repo)
+	b := make([]byte, size)
+	random := rand.NewChaCha8([32]byte{})
+	_, _ = random.Read(b) // it cannot fail
+	if err := os.WriteFile(w.path("noise"), b, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	blob := w.git(repo, "hash-object", "-w", w.path("noise"))
+	w.feed(repo, fmt.Sprintf("commit refs/heads/main\n%sM 100644 %s noise\n\ncommit refs/heads/topic\n%sfrom refs/heads/main\n\n", stamp, blob, stamp))
+	w.git(repo, "tag", "-a", "-m", "first", "v1", "main")
 }
 
 // same fails the test unless both repositories have the same references and reachable objects, and b is sound.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -52,13 +50,7 @@ func TestOddRepositories(t *testing.T) {
 // bringIn runs skep import as the admin.
 func (w *world) bringIn(repo, name string) {
 	w.t.Helper()
-	token, err := w.adminToken()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	cmd := exec.CommandContext(w.t.Context(), binary, "import", w.path(repo), "default/"+name)
-	cmd.Env = append(slices.Clone(w.env), "SKEP_URL="+w.url, "SKEP_TOKEN="+token)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := w.skep("import", w.path(repo), "default/"+name); err != nil {
 		w.t.Fatalf("skep import: %v\n%s", err, out)
 	}
 }
