@@ -18,6 +18,7 @@ const maxEntryName = 4096
 // well-known histories and that harm nobody, so that hosting services accept them: zeroPaddedFilemode, nulInCommit (after
 // the header), missingSpaceBeforeDate, and badTimezone where the zone is at least a sign and digits. On the other hand modes
 // that git never wrote are refused (git only mentions badFilemode), because a mode says what kind of object an entry names.
+// docs/adr/0006-objects-are-judged-when-they-come-in.md has all differences.
 func Check(k Kind, data []byte) error {
 	switch k {
 	case Commit:
