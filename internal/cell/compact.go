@@ -238,7 +238,7 @@ func (c *Cell) writeAgain(ctx context.Context, s *odb.Store, set *odb.Set, base 
 	if err != nil {
 		return nil, err
 	}
-	return &rewritten{row: row, live: live, roots: received.Roots, outside: received.Outside}, nil
+	return &rewritten{row: row, live: live, roots: received.Roots, outside: slices.Clone(received.Outside)}, nil
 }
 
 // receiveAgain pipes a new pack of stored objects into quarantine.

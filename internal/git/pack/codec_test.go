@@ -216,7 +216,7 @@ func TestIndexHasLongOffsets(t *testing.T) {
 	rows := []indexRow{
 		{git.OID{1}, 1, 12}, {git.OID{1, 2}, 2, 1<<31 - 1}, {git.OID{3}, 3, 1 << 31}, {git.OID{255, 1}, 4, 1 << 40},
 	}
-	x, err := parseIndex(writeIndex(rows, git.OID{9}))
+	x, err := parseIndex(indexOf(rows, git.OID{9}))
 	if err != nil || x.n != len(rows) || x.verify() != nil || x.packSum() != (git.OID{9}) {
 		t.Fatalf("parseIndex = %d rows, %v", x.n, err)
 	}
@@ -247,7 +247,7 @@ func TestIndexFindsCrowdedIDs(t *testing.T) {
 		rows = append(rows, indexRow{oid: o})
 	}
 	slices.SortFunc(rows, func(a, b indexRow) int { return a.oid.Compare(b.oid) })
-	x, err := parseIndex(writeIndex(rows, git.OID{}))
+	x, err := parseIndex(indexOf(rows, git.OID{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,9 @@
 package pack
 
 import (
+	"bytes"
 	"encoding/binary"
+	"hash/adler32"
 	"maps"
 	"slices"
 	"testing"
@@ -27,6 +29,23 @@ func RawDelta(delta []byte, distance int64, base git.OID) []byte {
 // RawEntry makes a pack entry whose header claims a kind and a size, whatever its content.
 func RawEntry(k git.Kind, size int64, content []byte) []byte {
 	return deflate(appendEntryHeader(nil, entryHeader{kind: k, size: size}), content)
+}
+
+// Stored makes a pack entry of a sound object, or of a delta if there is a distance or a base, without compression: that
+// would take longer than all else in a test with many objects.
+func Stored(k git.Kind, content []byte, distance int64, base git.OID) []byte {
+	h := entryHeader{kind: k, size: int64(len(content)), baseDistance: distance, baseOID: base}
+	switch {
+	case distance != 0:
+		h.kind = ofsDelta
+	case !base.IsZero():
+		h.kind = refDelta
+	}
+	b := append(appendEntryHeader(nil, h), 0x78, 0x01, 1) // zlib's header, and that of a last block that is stored
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(content)))
+	b = binary.LittleEndian.AppendUint16(b, ^uint16(len(content)))
+	b = append(b, content...)
+	return binary.BigEndian.AppendUint32(b, adler32.Checksum(content))
 }
 
 // AppendDeltaSize appends one of the two sizes that a delta starts with.
@@ -62,7 +81,28 @@ func WriteIndexOf(objects []GitObject, crcs map[git.OID]uint32, packSum git.OID)
 	for i, o := range sortedByOID(objects) {
 		rows[i] = indexRow{oid: o.OID, crc: crcs[o.OID], offset: o.Offset}
 	}
-	return writeIndex(rows, packSum)
+	return indexOf(rows, packSum)
+}
+
+// indexRow is one object of an index to write.
+type indexRow struct {
+	oid    git.OID
+	crc    uint32
+	offset int64
+}
+
+// indexOf returns the index of rows, which are sorted by ID.
+func indexOf(rows []indexRow, packSum git.OID) []byte {
+	t, order := &objects{}, make([]int32, len(rows))
+	for i, r := range rows {
+		t.oid, t.crc, t.off = append(t.oid, r.oid), append(t.crc, r.crc), append(t.off, r.offset)
+		order[i] = int32(i)
+	}
+	var b bytes.Buffer
+	if err := withSideWriter(&b, func(w *sideWriter) error { return writeIndex(w, t, order, packSum) }); err != nil {
+		panic(err) // no write to a buffer fails
+	}
+	return b.Bytes()
 }
 
 // TableOf builds a pack's table from what git says of its objects, which are in pack order. The last ones are appended.

@@ -109,8 +109,8 @@ func stdInflate(src []byte) (data []byte, rest int, err error) {
 }
 
 func FuzzPackIndex(f *testing.F) {
-	f.Add(writeIndex(nil, git.OID{}))
-	f.Add(writeIndex([]indexRow{{git.OID{1}, 1, 12}, {git.OID{2}, 2, 1 << 31}, {git.OID{2, 1}, 3, 1 << 40}}, git.OID{9}))
+	f.Add(indexOf(nil, git.OID{}))
+	f.Add(indexOf([]indexRow{{git.OID{1}, 1, 12}, {git.OID{2}, 2, 1 << 31}, {git.OID{2, 1}, 3, 1 << 40}}, git.OID{9}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := parseIndex(b)
 		if err != nil {
@@ -136,7 +136,7 @@ func FuzzPackIndex(f *testing.F) {
 			}
 		}
 		// Long offsets may be in an order of their own; without them there is one index for these rows.
-		if x.long() == len(b)-idxTrailerSize && !bytes.Equal(writeIndex(rows, x.packSum()), b) {
+		if x.long() == len(b)-idxTrailerSize && !bytes.Equal(indexOf(rows, x.packSum()), b) {
 			t.Fatal("the index, written again, is another one")
 		}
 	})
@@ -203,7 +203,7 @@ func FuzzPackRead(f *testing.F) {
 	second := deflate(appendEntryHeader(nil, entryHeader{kind: ofsDelta, size: int64(len(delta)), baseDistance: int64(len(whole))}), delta)
 	offsets := []int64{packHeaderSize, packHeaderSize + int64(len(whole))}
 	size := offsets[1] + int64(len(second)) + packTrailerSize
-	idx := writeIndex([]indexRow{{oid: git.OID{1}, offset: offsets[0]}, {oid: git.OID{2}, offset: offsets[1]}}, git.OID{})
+	idx := indexOf([]indexRow{{oid: git.OID{1}, offset: offsets[0]}, {oid: git.OID{2}, offset: offsets[1]}}, git.OID{})
 	b := newTableBuilder(2)
 	b.set(0, tableEntry{kind: git.Blob, size: 300, base: noBase, idx: 0})
 	b.set(1, tableEntry{kind: git.Blob, size: 303, base: 0, idx: 1})

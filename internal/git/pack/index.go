@@ -32,54 +32,46 @@ const (
 
 const idxMagic = "\377tOc\x00\x00\x00\x02"
 
-// indexRow is one object of an index to write.
-type indexRow struct {
-	oid    git.OID
-	crc    uint32
-	offset int64
-}
+// indexSize is an index's size for so many objects, without long offsets.
+func indexSize(n int) int { return idxOIDs + n*idxRowSize + idxTrailerSize }
 
-// writeIndex returns the version 2 index of rows, which are sorted by oid, for the pack whose checksum is packSum. The
-// bytes are those that git index-pack writes.
-func writeIndex(rows []indexRow, packSum git.OID) []byte {
-	long := 0
-	for i := range rows {
-		if rows[i].offset >= idxLongOffset {
+// writeIndex writes the version 2 index of objects, whose numbers come in the order of their IDs, for the pack whose
+// checksum is packSum. The bytes are those that git index-pack writes.
+func writeIndex(w *sideWriter, t *objects, order []int32, packSum git.OID) error {
+	w.text(idxMagic)
+	var fanout [256]uint32
+	for i := range order {
+		fanout[t.oid[i][0]]++
+	}
+	at := uint32(0)
+	for _, n := range fanout {
+		at += n
+		w.u32(at)
+	}
+	for _, num := range order {
+		w.bytes(t.oid[num][:])
+	}
+	for _, num := range order {
+		w.u32(t.crc[num])
+	}
+	long := uint32(0)
+	for _, num := range order {
+		v := uint32(t.off[num])
+		if t.off[num] >= idxLongOffset {
+			v = idxLongOffset | long
 			long++
 		}
+		w.u32(v)
 	}
-	b := make([]byte, 0, idxOIDs+len(rows)*idxRowSize+long*8+idxTrailerSize)
-	b = append(b, idxMagic...)
-	at := 0
-	for first := range 256 {
-		for at < len(rows) && int(rows[at].oid[0]) <= first {
-			at++
-		}
-		b = binary.BigEndian.AppendUint32(b, uint32(at))
-	}
-	for i := range rows {
-		b = append(b, rows[i].oid[:]...)
-	}
-	for i := range rows {
-		b = binary.BigEndian.AppendUint32(b, rows[i].crc)
-	}
-	long = 0
-	for i := range rows {
-		v := uint32(rows[i].offset)
-		if rows[i].offset >= idxLongOffset {
-			v = idxLongOffset | uint32(long)
-			long++
-		}
-		b = binary.BigEndian.AppendUint32(b, v)
-	}
-	for i := range rows {
-		if rows[i].offset >= idxLongOffset {
-			b = binary.BigEndian.AppendUint64(b, uint64(rows[i].offset))
+	if long > 0 {
+		for _, num := range order {
+			if t.off[num] >= idxLongOffset {
+				w.u64(uint64(t.off[num]))
+			}
 		}
 	}
-	b = append(b, packSum[:]...)
-	sum := sha1.Sum(b) //nolint:gosec // see the import
-	return append(b, sum[:]...)
+	w.bytes(packSum[:])
+	return nil
 }
 
 // index reads an index in place. All positions in it are below n.

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,9 +13,8 @@ import (
 	"github.com/skep-dev/skep/internal/git"
 )
 
-// maxOutsideLinks bounds the objects that a pack may name beyond its own. A slot of the set takes about 40 bytes, so this
-// many take 80 MB: the set's share of a receive's memory. A push that changes one file names what its trees hold, at most
-// some hundred thousand.
+// maxOutsideLinks bounds the objects that a pack may name beyond its own, each of which is looked up in the store. A push
+// that changes one file names what its trees hold, at most some hundred thousand.
 const maxOutsideLinks = 2 << 20
 
 const (
@@ -26,12 +24,15 @@ const (
 	// linkFilter is how many recent links a worker remembers. Versions of a tree name nearly the same things, so most
 	// links end here, in the processor's cache.
 	linkFilter = 4096
+	// linkParts has a set's slots, of which a third may be free, on the heap for as many objects as other arrays.
+	linkParts = linkShards / 2
 )
 
 // linkSet is the set of objects that the objects of a pack name, each once, with what kind it must be. Safe for
 // concurrent use. Its keys come from outside, so they are hashed with a secret seed: else a client could choose
 // keys that all collide.
 type linkSet struct {
+	mem    *arena
 	seed   maphash.Seed
 	own    atomic.Int64 // how many objects the pack has, as far as known
 	size   atomic.Int64
@@ -60,7 +61,9 @@ const (
 
 func (s *linkSlot) kind() git.Kind { return git.Kind(s.meta & linkKind) }
 
-func newLinkSet() *linkSet { return &linkSet{seed: maphash.MakeSeed()} }
+func (s *linkSlot) missing() bool { return s.meta != 0 && s.meta&linkMet == 0 }
+
+func newLinkSet(mem *arena) *linkSet { return &linkSet{mem: mem, seed: maphash.MakeSeed()} }
 
 // allow makes room for links to the pack's own objects.
 func (s *linkSet) allow(objects int) { s.own.Store(int64(objects)) }
@@ -72,7 +75,9 @@ func (s *linkSet) add(o git.OID, kind git.Kind, from uint32) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.used >= len(sh.slots)/4*3 {
-		s.grow(sh)
+		if err := s.grow(sh); err != nil {
+			return err
+		}
 	}
 	slot := sh.find(h, o)
 	switch slot.kind() {
@@ -100,13 +105,28 @@ func (sh *linkShard) find(h uint64, o git.OID) *linkSlot {
 	}
 }
 
-func (s *linkSet) grow(sh *linkShard) {
+// grow doubles a shard. The caller holds its mu; of the other workers, few need this one shard meanwhile.
+func (s *linkSet) grow(sh *linkShard) error {
 	old := sh.slots
-	sh.slots = make([]linkSlot, max(linkShardMin, 2*len(old)))
+	slots, err := newPart[linkSlot](s.mem, max(linkShardMin, 2*len(old)), linkParts)
+	if err != nil {
+		return err
+	}
+	sh.slots = slots
 	for i := range old {
 		if old[i].meta != 0 {
 			*sh.find(maphash.Bytes(s.seed, old[i].oid[:]), old[i].oid) = old[i]
 		}
+	}
+	release(s.mem, old)
+	return nil
+}
+
+// release gives the set's memory back.
+func (s *linkSet) release() {
+	for i := range s.shards {
+		release(s.mem, s.shards[i].slots)
+		s.shards[i] = linkShard{}
 	}
 }
 
@@ -128,25 +148,27 @@ func (s *linkSet) meet(o git.OID, kind git.Kind) (named bool, err error) {
 	return true, nil
 }
 
-// outside returns what was named and never met, sorted.
-func (s *linkSet) outside(oids []git.OID) []Link {
-	n := 0
+// missing counts what was named and never met.
+func (s *linkSet) missing() (n int) {
 	for i := range s.shards {
 		for j := range s.shards[i].slots {
-			if slot := &s.shards[i].slots[j]; slot.meta != 0 && slot.meta&linkMet == 0 {
+			if s.shards[i].slots[j].missing() {
 				n++
 			}
 		}
 	}
-	out := make([]Link, 0, n)
+	return n
+}
+
+// appendMissing appends what was named and never met, in no order. There is room for it.
+func (s *linkSet) appendMissing(out []Link, oids []git.OID) []Link {
 	for i := range s.shards {
 		for j := range s.shards[i].slots {
-			if slot := &s.shards[i].slots[j]; slot.meta != 0 && slot.meta&linkMet == 0 {
+			if slot := &s.shards[i].slots[j]; slot.missing() {
 				out = append(out, Link{OID: slot.oid, Kind: slot.kind(), From: oids[slot.meta>>linkFrom]})
 			}
 		}
 	}
-	slices.SortFunc(out, compareLinks)
 	return out
 }
 

@@ -1,8 +1,10 @@
 package pack
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -32,7 +34,7 @@ const (
 
 // ReceiveOptions bound and steer Receive. The zero value has safe limits.
 type ReceiveOptions struct {
-	Dir            string // for spill files; "" is os.TempDir
+	Dir            string // for files, on a disk: of what lies there the system's memory keeps what it likes; "" is os.TempDir
 	Room           *Room  // of the pack that comes out; nil is os.TempDir
 	MaxPackBytes   int64  // 0: 2 GiB
 	MaxObjectBytes int64  // 0: 1 GiB, one object inflated; 4 GiB at most
@@ -49,6 +51,9 @@ type ReceiveOptions struct {
 	// Progress hears of each stage ("Receiving objects", "Resolving deltas") as git names them. It may be nil. Calls
 	// come one at a time, from any goroutine.
 	Progress func(stage string, done, total int)
+
+	arenaAfter int                         // 0: arenaAfter
+	reserve    func(*os.File, int64) error // nil: reserveBlocks
 }
 
 func (o ReceiveOptions) withDefaults() ReceiveOptions {
@@ -72,14 +77,25 @@ func (o ReceiveOptions) withDefaults() ReceiveOptions {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	o.Workers = min(o.Workers, maxWorkers)
+	if o.arenaAfter == 0 {
+		o.arenaAfter = arenaAfter
+	}
+	if o.reserve == nil {
+		o.reserve = reserveBlocks
+	}
 	return o
 }
 
-// Received is a pack in quarantine: on disk or in memory, complete, indexed, every object checked by git.Check.
+// Received is a pack in quarantine: on disk or in memory, complete, indexed, every object checked by git.Check. All of it
+// is valid until Close.
 type Received struct {
-	Pack  *Pack  // open for reading
-	Data  []byte // the whole packfile when it stayed in memory
-	Path  string // else the file it was written to, below Dir; fsynced
+	Pack *Pack // open for reading
+
+	// Of a pack that stayed in memory, Data is the whole packfile. Another is in files below Dir, all fsynced, which the
+	// caller may move away.
+	Data                     []byte
+	Path, IdxPath, TablePath string
+
 	Idx   []byte // version 2 index
 	Table []byte // kinds, sizes, bases, pack order, commits: docs/spec/pack-table.md
 
@@ -91,7 +107,26 @@ type Received struct {
 	// Appended is how many delta bases were added to complete a thin pack; they are the pack's last entries.
 	Appended int
 
+	held *held
+}
+
+// held is what a quarantine takes up.
+type held struct {
 	spill *spill
+	mem   *arena   // of Outside, Idx and Table
+	paths []string // of index and table
+}
+
+// drop gives it back. Files that the caller has moved away are no longer there.
+func (h *held) drop() error {
+	errs := []error{h.mem.close(), h.spill.discard()}
+	for _, path := range h.paths {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	h.paths = nil
+	return errors.Join(errs...)
 }
 
 // Link says that an object is needed, as what kind, and by whom.
@@ -112,28 +147,33 @@ type Link struct {
 //  3. complete: append the bases that a thin pack lacks, and resolve what waits for them.
 //  4. finish: sort, find roots and outside links, write index and table, sync.
 func Receive(ctx context.Context, r io.Reader, opts ReceiveOptions) (*Received, error) {
-	rc := &receiver{opts: opts.withDefaults(), t: &objects{}}
-	rc.spill = newSpill(rc.opts.Dir, rc.opts.MemoryPack)
+	rc := newReceiver(opts.withDefaults())
 	q, err := rc.receive(ctx, r)
+	if closeErr := rc.mem.close(); err == nil {
+		err = closeErr
+	}
 	if err != nil {
-		_ = rc.spill.discard()
+		_ = rc.held.drop()
 		return nil, fmt.Errorf("receive pack: %w", err)
 	}
 	return q, nil
 }
 
-// Close drops the quarantine: it removes the file, unless the caller has moved it away.
-func (q *Received) Close() error { return q.spill.discard() }
+// Close drops the quarantine: it removes the files that the caller has not moved away.
+func (q *Received) Close() error { return q.held.drop() }
 
 // receiver is the state of one Receive that its stages share.
 type receiver struct {
-	opts   ReceiveOptions
-	spill  *spill
-	t      *objects
-	links  *linkSet
-	given  *judge // of the bases that complete a thin pack, with a set of links of their own; nil while there are none
-	judges []*judge
-	sum    git.OID // of the pack
+	opts    ReceiveOptions
+	held    *held
+	spill   *spill // held's
+	mem     *arena // of what is needed until the end of receive
+	t       *objects
+	links   *linkSet
+	commits *commitLog
+	given   *judge // of the bases that complete a thin pack, with a set of links of their own; nil while there are none
+	judges  []*judge
+	sum     git.OID // of the pack
 
 	packBytes int64 // of the pack as it came
 	deltas    int
@@ -143,8 +183,24 @@ type receiver struct {
 	work atomic.Int64 // bytes inflated or made from deltas
 }
 
+func newReceiver(opts ReceiveOptions) *receiver {
+	mem := newArena(opts.Dir, opts.arenaAfter, opts.reserve)
+	h := &held{
+		spill: newSpill(opts.Dir, opts.MemoryPack),
+		mem:   newArena(opts.Dir, opts.arenaAfter, opts.reserve),
+	}
+	return &receiver{
+		opts:    opts,
+		held:    h,
+		spill:   h.spill,
+		mem:     mem,
+		t:       &objects{mem: mem},
+		links:   newLinkSet(mem),
+		commits: &commitLog{mem: mem},
+	}
+}
+
 func (rc *receiver) receive(ctx context.Context, r io.Reader) (*Received, error) {
-	rc.links = newLinkSet()
 	if err := rc.intake(ctx, r); err != nil {
 		return nil, err
 	}
@@ -167,10 +223,8 @@ func (rc *receiver) intake(ctx context.Context, r io.Reader) error {
 	return in.run(ctx)
 }
 
-func (rc *receiver) newJudge() *judge { return rc.judgeInto(rc.links) }
-
-func (rc *receiver) judgeInto(links *linkSet) *judge {
-	j := newJudge(links)
+func (rc *receiver) newJudge() *judge {
+	j := newJudge(rc.links, rc.commits)
 	rc.judges = append(rc.judges, j)
 	return j
 }
@@ -213,13 +267,15 @@ func (rc *receiver) finish(ctx context.Context) (*Received, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Received{Appended: rc.appended, spill: rc.spill}
-	table := newTableBuilder(len(order))
-	table.appended = rc.appended
-	if err := rc.closeLinks(q, table, order); err != nil {
+	q := &Received{Appended: rc.appended, held: rc.held}
+	table := &tableParts{objects: rc.t, order: order, commits: rc.commits, appended: rc.appended}
+	if err := rc.closeLinks(q, table); err != nil {
 		return nil, err
 	}
-	rc.writeSides(q, table, order)
+	rc.tidy(len(order))
+	if err := rc.writeSides(q, table); err != nil {
+		return nil, err
+	}
 	if err := rc.spill.sync(); err != nil {
 		return nil, err
 	}
@@ -236,12 +292,12 @@ func (rc *receiver) finish(ctx context.Context) (*Received, error) {
 }
 
 // closeLinks finds roots and outside links, and checks the kinds of those that lie in the pack.
-func (rc *receiver) closeLinks(q *Received, table *tableBuilder, order []int32) error {
-	given := newLinkSet()
+func (rc *receiver) closeLinks(q *Received, table *tableParts) error {
+	given := newLinkSet(rc.mem)
 	if rc.given != nil {
 		given = rc.given.links.set
 	}
-	for _, num := range order {
+	for _, num := range table.order {
 		named, err := rc.links.meet(rc.t.oid[num], rc.t.kind[num])
 		if err != nil {
 			return err
@@ -249,47 +305,85 @@ func (rc *receiver) closeLinks(q *Received, table *tableBuilder, order []int32) 
 		if _, err := given.meet(rc.t.oid[num], rc.t.kind[num]); err != nil {
 			return err
 		}
-		if !named {
-			q.Roots = append(q.Roots, rc.t.oid[num])
-			table.root(Pos(num))
+		if named {
+			continue
 		}
+		q.Roots = append(q.Roots, rc.t.oid[num])
+		table.roots = append(table.roots, num)
 	}
-	q.Outside = rc.links.outside(rc.t.oid)
-	for i := range q.Outside {
-		table.name(q.Outside[i].OID)
+	slices.Sort(table.roots)
+	var err error
+	if table.outside, err = rc.outside(rc.mem, rc.links); err != nil {
+		return err
 	}
-	if more := given.outside(rc.t.oid); len(more) > 0 {
-		q.Outside = slices.SortedFunc(slices.Values(append(q.Outside, more...)), compareLinks)
-		q.Outside = slices.CompactFunc(q.Outside, func(a, b Link) bool { return a.OID == b.OID && a.Kind == b.Kind })
+	if q.Outside, err = rc.outside(rc.held.mem, rc.links, given); err != nil {
+		return err
 	}
-	rc.links, rc.given = nil, nil
+	rc.links.release()
+	given.release()
 	return nil
 }
 
-// writeSides makes index and table. It drops what it has put down, so that not everything is in memory in several forms.
-func (rc *receiver) writeSides(q *Received, table *tableBuilder, order []int32) {
-	t := rc.t
-	for i, num := range order {
-		e := tableEntry{kind: t.kind[num], size: int64(t.size[num]), base: noBase, idx: uint32(i), refDelta: t.isRef(num)}
-		if b := t.base[num]; b != none {
-			e.base = Pos(b)
-		}
-		table.set(Pos(num), e)
+// outside lists what is in sets and not in the pack, sorted.
+func (rc *receiver) outside(mem *arena, sets ...*linkSet) ([]Link, error) {
+	n := 0
+	for _, s := range sets {
+		n += s.missing()
 	}
-	for _, j := range rc.judges {
-		for _, c := range j.commits {
-			table.commit(Pos(c.num), c.tree, c.when, j.parents[c.first:][:c.parents])
-		}
+	list, err := newArray[Link](mem, n)
+	if err != nil {
+		return nil, err
 	}
-	rc.judges = nil
-	t.kind, t.size, t.base, t.first, t.next, t.refs = nil, nil, nil, nil, nil, nil
-	rc.tidy(len(order))
-	rows := make([]indexRow, len(order))
-	for i, num := range order {
-		rows[i] = indexRow{oid: t.oid[num], crc: t.crc[num], offset: t.off[num]}
+	list = list[:0]
+	for _, s := range sets {
+		list = s.appendMissing(list, rc.t.oid)
 	}
-	rc.t = nil
-	q.Idx, q.Table = writeIndex(rows, rc.sum), table.finish(rc.sum)
+	slices.SortFunc(list, compareLinks)
+	return slices.CompactFunc(list, func(a, b Link) bool { return a.OID == b.OID && a.Kind == b.Kind }), nil
+}
+
+// writeSides makes index and table, in files if the pack is in one.
+func (rc *receiver) writeSides(q *Received, table *tableParts) (err error) {
+	q.Idx, q.IdxPath, err = rc.writeSide("receive-*.idx", indexSize(len(table.order)), func(w *sideWriter) error {
+		return writeIndex(w, rc.t, table.order, rc.sum)
+	})
+	if err != nil {
+		return fmt.Errorf("write the pack's index: %w", err)
+	}
+	q.Table, q.TablePath, err = rc.writeSide("receive-*.table", table.length(), func(w *sideWriter) error {
+		return writeTable(w, table, rc.sum)
+	})
+	if err != nil {
+		return fmt.Errorf("write the pack's table: %w", err)
+	}
+	return nil
+}
+
+// writeSide has a side file of about size bytes written, and returns its content; and its path, if it is not in memory.
+func (rc *receiver) writeSide(pattern string, size int, write func(*sideWriter) error) (b []byte, path string, err error) {
+	if rc.spill.file == nil {
+		mem := bytes.NewBuffer(make([]byte, 0, size))
+		err := withSideWriter(mem, write)
+		return mem.Bytes(), "", err
+	}
+	f, err := os.CreateTemp(rc.opts.Dir, pattern)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	rc.held.paths = append(rc.held.paths, f.Name())
+	if err := withSideWriter(f, write); err != nil {
+		return nil, "", err
+	}
+	if err := f.Sync(); err != nil {
+		return nil, "", err
+	}
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, "", err
+	}
+	b, err = rc.held.mem.mapped(f, end, false)
+	return b, f.Name(), err
 }
 
 // tidyObjects is the number of objects from which on memory is tidied between stages.
@@ -313,18 +407,4 @@ func (rc *receiver) recount() error {
 	var err error
 	rc.sum, err = rc.spill.rehash()
 	return err
-}
-
-// scratchFile makes a file for content that is too big for memory. It has no name any more: nothing is left behind
-// whatever happens.
-func (rc *receiver) scratchFile() (*os.File, error) {
-	f, err := os.CreateTemp(rc.opts.Dir, "receive-*.scratch")
-	if err != nil {
-		return nil, fmt.Errorf("make a scratch file: %w", err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("make a scratch file: %w", err)
-	}
-	return f, nil
 }

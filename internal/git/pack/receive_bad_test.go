@@ -121,16 +121,17 @@ func TestReceiveRefusesBadPacks(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, limit := range []int64{1, 1 << 30} {
-			t.Run(fmt.Sprintf("%s/%d", tt.name, limit), func(t *testing.T) {
-				t.Parallel()
-				opts := tt.opts
-				opts.Dir, opts.MemoryPack = t.TempDir(), limit
-				_, err := pack.Receive(t.Context(), bufio.NewReader(bytes.NewReader(tt.packfile)), opts)
-				if errkind.Of(err) != tt.kind || !strings.Contains(fmt.Sprint(err), tt.want) {
-					t.Errorf("Receive() = %v, want %v with %q", err, tt.kind, tt.want)
-				}
-				wantNoFiles(t, opts.Dir)
-			})
+			for where, opts := range places(tt.opts) {
+				t.Run(fmt.Sprintf("%s/%d/%s", tt.name, limit, where), func(t *testing.T) {
+					t.Parallel()
+					opts.Dir, opts.MemoryPack = t.TempDir(), limit
+					_, err := pack.Receive(t.Context(), bufio.NewReader(bytes.NewReader(tt.packfile)), opts)
+					if errkind.Of(err) != tt.kind || !strings.Contains(fmt.Sprint(err), tt.want) {
+						t.Errorf("Receive() = %v, want %v with %q", err, tt.kind, tt.want)
+					}
+					wantNoFiles(t, opts.Dir)
+				})
+			}
 		}
 	}
 	// The limits are reached, not passed.
@@ -155,8 +156,10 @@ func TestReceiveRefusesEveryCutAndEveryChange(t *testing.T) {
 	src.versions(3)
 	packfile := src.packAll("--delta-base-offset")
 	for i := range packfile {
-		if _, err := pack.Receive(t.Context(), bytes.NewReader(packfile[:i]), pack.ReceiveOptions{}); errkind.Of(err) != errkind.Invalid {
-			t.Fatalf("Receive() of the first %d bytes = %v, want errkind.Invalid", i, err)
+		for where, opts := range places(pack.ReceiveOptions{}) {
+			if _, err := pack.Receive(t.Context(), bytes.NewReader(packfile[:i]), opts); errkind.Of(err) != errkind.Invalid {
+				t.Fatalf("Receive() of the first %d bytes with %s = %v, want errkind.Invalid", i, where, err)
+			}
 		}
 		for _, mask := range []byte{0x01, 0x80, 0xff} {
 			bad := bytes.Clone(packfile)
@@ -190,11 +193,12 @@ func TestReceiveDistrustsBase(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			opts := pack.ReceiveOptions{Dir: t.TempDir(), MemoryPack: 1, Base: tt.base}
-			if _, err := pack.Receive(t.Context(), bytes.NewReader(thin), opts); err == nil || errkind.Of(err) != tt.kind {
-				t.Errorf("Receive() = %v, want %v", err, tt.kind)
+			for where, opts := range places(pack.ReceiveOptions{Dir: t.TempDir(), MemoryPack: 1, Base: tt.base}) {
+				if _, err := pack.Receive(t.Context(), bytes.NewReader(thin), opts); err == nil || errkind.Of(err) != tt.kind {
+					t.Errorf("Receive() with %s = %v, want %v", where, err, tt.kind)
+				}
+				wantNoFiles(t, opts.Dir)
 			}
-			wantNoFiles(t, opts.Dir)
 		})
 	}
 }
@@ -380,7 +384,7 @@ func TestReceiveDropsBasesAndMakesThemAgain(t *testing.T) {
 	for _, workers := range []int{1, 2} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		q := receive(t, packfile, pack.ReceiveOptions{Workers: workers})
+		q := receiveOnce(t, packfile, pack.ReceiveOptions{Workers: workers})
 		runtime.ReadMemStats(&after)
 		if got := after.TotalAlloc - before.TotalAlloc; got > most {
 			t.Errorf("Receive() allocates %d bytes, want at most %d", got, most)

@@ -99,7 +99,9 @@ func (in *intake) entries(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		in.t.room(n)
+		if err := in.t.room(n); err != nil {
+			return err
+		}
 		in.w.after = int64(n-i-1)*minEntrySize + packTrailerSize
 		off := in.w.offset()
 		if err := in.entry(ctx); err != nil {
@@ -139,7 +141,7 @@ func (in *intake) header() (int, error) {
 
 // trailer checks the pack's checksum.
 func (in *intake) trailer() error {
-	in.t.off = append(in.t.off, in.w.offset())
+	in.t.end(in.w.offset())
 	if err := in.w.flush(); err != nil {
 		return err
 	}
@@ -188,8 +190,9 @@ func (in *intake) entry(ctx context.Context) error {
 		in.t.base[num] = base
 		err = in.delta(ctx, num, h.size)
 	case h.kind == refDelta:
-		in.t.refs = append(in.t.refs, refChild{base: h.baseOID, num: num})
-		err = in.delta(ctx, num, h.size)
+		if err = in.t.addRef(num, h.baseOID); err == nil {
+			err = in.delta(ctx, num, h.size)
+		}
 	case h.size <= batchBytes:
 		err = in.small(num, h.kind, int(h.size))
 	case h.kind == git.Blob:

@@ -2,8 +2,11 @@ package pack
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"hash"
+	"slices"
+	"sync"
 
 	"github.com/pjbgf/sha1cd"
 
@@ -17,18 +20,48 @@ type judge struct {
 	links   linkCollector
 	hash    collisionHash
 	buf     [64]byte
-	commits []commitRow
-	parents []git.OID // of all commits, one after the other
+	commits *commitLog
+	parents []git.OID // of one commit
+}
+
+// commitLog keeps what the pack's table says of commits, until all are known. Safe for concurrent use. Workers share one,
+// and wait while an array of it grows: most objects are no commits.
+type commitLog struct {
+	mem *arena
+
+	mu      sync.Mutex
+	rows    []commitRow // guarded by mu; in no order
+	parents []git.OID   // guarded by mu; of all commits, one after the other
 }
 
 // commitRow is what the pack's table says of a commit.
 type commitRow struct {
 	num     int32
 	parents uint32 // how many
-	first   uint32 // where they start in the judge's parents
+	first   uint32 // where they start in the log's parents
 	tree    git.OID
 	when    int64
 }
+
+func (l *commitLog) add(num int32, tree git.OID, when int64, parents []git.OID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	row := commitRow{num: num, first: uint32(len(l.parents)), parents: uint32(len(parents)), tree: tree, when: when}
+	for _, p := range parents {
+		if err := push(l.mem, &l.parents, p); err != nil {
+			return err
+		}
+	}
+	return push(l.mem, &l.rows, row)
+}
+
+// sort puts the rows in the order of numbers. Nobody adds any more.
+func (l *commitLog) sort() {
+	slices.SortFunc(l.rows, func(a, b commitRow) int { return cmp.Compare(a.num, b.num) })
+}
+
+// parentsOf returns a row's parents.
+func (l *commitLog) parentsOf(row *commitRow) []git.OID { return l.parents[row.first:][:row.parents] }
 
 // collisionHash is a SHA-1 that knows the traces of the known collision attacks.
 type collisionHash interface {
@@ -44,8 +77,8 @@ func newCollisionHash() collisionHash {
 	return h
 }
 
-func newJudge(links *linkSet) *judge {
-	return &judge{links: linkCollector{set: links}, hash: newCollisionHash()}
+func newJudge(links *linkSet, commits *commitLog) *judge {
+	return &judge{links: linkCollector{set: links}, commits: commits, hash: newCollisionHash()}
 }
 
 // see judges object num and returns its ID. Of a delta's object, base is what the delta was applied to: content that was
@@ -126,18 +159,18 @@ func (j *judge) endHash() (git.OID, error) {
 func (j *judge) note(num int32, kind git.Kind, data []byte) error {
 	switch kind {
 	case git.Commit:
-		row := commitRow{num: num, first: uint32(len(j.parents))}
-		var err error
-		row.tree, j.parents, row.when, err = git.CommitLinks(data, j.parents)
+		tree, parents, when, err := git.CommitLinks(data, j.parents[:0])
 		if err != nil {
 			return err
 		}
-		row.parents = uint32(len(j.parents)) - row.first
-		j.commits = append(j.commits, row)
-		if err := j.links.add(row.tree, git.Tree, uint32(num)); err != nil {
+		j.parents = parents
+		if err := j.commits.add(num, tree, when, parents); err != nil {
 			return err
 		}
-		for _, p := range j.parents[row.first:] {
+		if err := j.links.add(tree, git.Tree, uint32(num)); err != nil {
+			return err
+		}
+		for _, p := range parents {
 			if err := j.links.add(p, git.Commit, uint32(num)); err != nil {
 				return err
 			}

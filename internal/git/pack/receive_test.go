@@ -10,6 +10,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,8 +27,34 @@ import (
 // tail stands for what follows a pack in its stream: whatever Receive does, it must stay there.
 const tail = "0000 what the protocol says next"
 
-// receive receives a pack from a stream that goes on after it, into a directory of its own.
+// places are where the arrays of a receive can lie: whatever is right for one is right for the other.
+func places(opts pack.ReceiveOptions) map[string]pack.ReceiveOptions {
+	return map[string]pack.ReceiveOptions{"arrays on the heap": opts, "arrays in files": opts.ArraysInFiles()}
+}
+
+// receive receives a pack with its arrays on the heap, and sees that with arrays in files the same comes out.
 func receive(t *testing.T, packfile []byte, opts pack.ReceiveOptions) *pack.Received {
+	t.Helper()
+	q := receiveOnce(t, packfile, opts)
+	if opts.Progress != nil {
+		return q // it shall not hear of everything twice
+	}
+	same := receiveOnce(t, packfile, opts.ArraysInFiles())
+	if !bytes.Equal(packBytes(t, q), packBytes(t, same)) || !bytes.Equal(q.Idx, same.Idx) || !bytes.Equal(q.Table, same.Table) {
+		t.Error("pack, index or table is another one with arrays in files")
+	}
+	if !slices.Equal(q.Roots, same.Roots) || q.Appended != same.Appended {
+		t.Errorf("with arrays in files Roots are %v, Appended %d; want %v, %d", same.Roots, same.Appended, q.Roots, q.Appended)
+	}
+	// Which of several objects is said to name one is left to chance.
+	if !slices.EqualFunc(q.Outside, same.Outside, func(a, b pack.Link) bool { return a.OID == b.OID && a.Kind == b.Kind }) {
+		t.Errorf("with arrays in files Outside is %v, want %v", same.Outside, q.Outside)
+	}
+	return q
+}
+
+// receiveOnce receives a pack from a stream that goes on after it, into a directory of its own.
+func receiveOnce(t *testing.T, packfile []byte, opts pack.ReceiveOptions) *pack.Received {
 	t.Helper()
 	opts.Dir = t.TempDir()
 	r := bufio.NewReader(io.MultiReader(bytes.NewReader(packfile), strings.NewReader(tail)))
@@ -46,11 +74,34 @@ func receive(t *testing.T, packfile []byte, opts pack.ReceiveOptions) *pack.Rece
 	return q
 }
 
+// wantNoFiles sees that nothing is left in a directory: no file, and none that is still open or mapped.
 func wantNoFiles(t *testing.T, dir string) {
 	t.Helper()
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) != 0 {
 		t.Errorf("left behind: %v, %v", files, err)
+	}
+	if runtime.GOOS != "linux" {
+		return // no other system says what is open
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, dir+"/") {
+			t.Errorf("left mapped: %s", line)
+		}
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range open {
+		// Others close and open files meanwhile.
+		if name, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(name, dir+"/") {
+			t.Errorf("left open: %s", name)
+		}
 	}
 }
 
@@ -509,21 +560,22 @@ func TestReceiveIsCancelled(t *testing.T) {
 	src.history(150)
 	packfile := src.packAll("--delta-base-offset")
 	for _, stage := range []string{"", "Receiving objects", "Resolving deltas"} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		if stage == "" {
-			cancel(nil)
-		}
-		dir := t.TempDir()
-		_, err := pack.Receive(ctx, bytes.NewReader(packfile), pack.ReceiveOptions{Dir: dir, MemoryPack: 1, Progress: func(s string, done, _ int) {
-			if s == stage && done > 20 {
+		for where, opts := range places(pack.ReceiveOptions{Dir: t.TempDir(), MemoryPack: 1}) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			if stage == "" {
 				cancel(nil)
 			}
-		}})
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("Receive() cancelled in %q = %v, want context.Canceled", stage, err)
+			opts.Progress = func(s string, done, _ int) {
+				if s == stage && done > 20 {
+					cancel(nil)
+				}
+			}
+			if _, err := pack.Receive(ctx, bytes.NewReader(packfile), opts); !errors.Is(err, context.Canceled) {
+				t.Errorf("Receive() cancelled in %q, %s = %v, want context.Canceled", stage, where, err)
+			}
+			wantNoFiles(t, opts.Dir)
+			cancel(nil)
 		}
-		wantNoFiles(t, dir)
-		cancel(nil)
 	}
 }
 
@@ -535,17 +587,18 @@ func TestReceivePassesOnReadErrors(t *testing.T) {
 	packfile := src.packAll()
 	broken := errors.New("connection reset")
 	for _, at := range []int{0, 5, 12, 20, len(packfile) / 2, len(packfile) - 5} {
-		dir := t.TempDir()
-		r := io.MultiReader(bytes.NewReader(packfile[:at]), iotest.ErrReader(broken))
-		if _, err := pack.Receive(t.Context(), r, pack.ReceiveOptions{Dir: dir, MemoryPack: 1}); !errors.Is(err, broken) {
-			t.Errorf("Receive() of a stream that breaks at %d = %v, want %v", at, err, broken)
+		for where, opts := range places(pack.ReceiveOptions{Dir: t.TempDir(), MemoryPack: 1}) {
+			r := io.MultiReader(bytes.NewReader(packfile[:at]), iotest.ErrReader(broken))
+			if _, err := pack.Receive(t.Context(), r, opts); !errors.Is(err, broken) {
+				t.Errorf("Receive() of a stream that breaks at %d, %s = %v, want %v", at, where, err, broken)
+			}
+			wantNoFiles(t, opts.Dir)
 		}
-		wantNoFiles(t, dir)
 	}
 }
 
-// Close leaves a file alone that the caller has moved to its place.
-func TestReceivedFileCanBeMoved(t *testing.T) {
+// Close leaves the files alone that the caller has moved to their places.
+func TestReceivedFilesCanBeMoved(t *testing.T) {
 	t.Parallel()
 	src := newOracle(t)
 	src.history(5)
@@ -555,14 +608,20 @@ func TestReceivedFileCanBeMoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	place := t.TempDir() + "/kept"
-	if err := os.Rename(q.Path, place); err != nil {
-		t.Fatal(err)
+	place := t.TempDir()
+	want := map[string][]byte{q.Path: packfile, q.IdxPath: bytes.Clone(q.Idx), q.TablePath: bytes.Clone(q.Table)}
+	for path := range want {
+		if err := os.Rename(path, filepath.Join(place, filepath.Base(path))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := q.Close(); err != nil {
-		t.Errorf("Close() after the file was moved = %v", err)
+		t.Errorf("Close() after the files were moved = %v", err)
 	}
-	if got, err := os.ReadFile(place); err != nil || !bytes.Equal(got, packfile) {
-		t.Errorf("moved file has %d bytes, %v, want %d", len(got), err, len(packfile))
+	for path, want := range want {
+		if got, err := os.ReadFile(filepath.Join(place, filepath.Base(path))); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("moved %s has %d bytes, %v, want %d", filepath.Base(path), len(got), err, len(want))
+		}
 	}
+	wantNoFiles(t, dir)
 }

@@ -87,7 +87,10 @@ func newResolver(rc *receiver) *resolver {
 
 // resolve makes objects of all deltas of the pack.
 func (rc *receiver) resolve(ctx context.Context) error {
-	rc.t.linkChildren()
+	defer rc.t.releaseChildren()
+	if err := rc.t.linkChildren(); err != nil {
+		return err
+	}
 	r := newResolver(rc)
 	defer r.dropAll()
 	if err := r.run(ctx, rc.opts.Workers); err != nil {
@@ -202,9 +205,7 @@ func (r *resolver) nextRoot() bool {
 
 // newBase makes a base of an object whose ID is known, or returns nil when no delta is built on it. The caller holds mu.
 func (r *resolver) newBase(num int32, parent *base) *base {
-	if len(r.t.refs) > 0 {
-		r.t.claimRefs(num)
-	}
+	r.t.claimRefs(num)
 	if r.t.first[num] == none {
 		return nil
 	}

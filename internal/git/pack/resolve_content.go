@@ -185,7 +185,7 @@ func (r *resolver) fill(size int64, f func(io.Writer) error) (c content, err err
 		}
 		return c, err
 	}
-	file, err := r.rc.scratchFile()
+	file, err := unnamedFile(r.rc.opts.Dir)
 	if err != nil {
 		return c, err
 	}

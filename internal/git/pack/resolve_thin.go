@@ -2,13 +2,11 @@ package pack
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"slices"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -20,11 +18,9 @@ import (
 // for. So an object that the pack has as a delta on an outside base is not appended besides, as long as its entry
 // precedes those of its deltas; git index-pack --fix-thin goes the same way.
 func (r *resolver) complete(ctx context.Context) error {
-	waiting := slices.DeleteFunc(slices.Clone(r.t.refs), func(c refChild) bool { return r.t.base[c.num] != none })
-	slices.SortFunc(waiting, func(a, b refChild) int { return cmp.Compare(a.num, b.num) })
-	absent := make(map[git.OID]bool)
-	for _, c := range waiting {
-		if r.t.base[c.num] != none || absent[c.base] {
+	absent := newBitset(len(r.t.refs)) // those whose base the store lacks
+	for k, c := range r.t.refs {
+		if r.t.base[c.num] != none || absent.has(int32(k)) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -35,7 +31,9 @@ func (r *resolver) complete(ctx context.Context) error {
 			return fmt.Errorf("complete the thin pack with %s: %w", c.base, err)
 		}
 		if b == nil {
-			absent[c.base] = true
+			for _, other := range r.t.refsOn(&c.base) {
+				absent.set(other)
+			}
 			continue
 		}
 		if err := r.run(ctx, r.rc.opts.Workers); err != nil {
@@ -46,7 +44,7 @@ func (r *resolver) complete(ctx context.Context) error {
 	if left == 0 {
 		return nil
 	}
-	for _, c := range waiting {
+	for _, c := range r.t.refs {
 		if r.t.base[c.num] == none {
 			return fmt.Errorf("pack has %d unresolved deltas: the base %s of the one at offset %d is missing: %w", left, c.base,
 				r.t.off[c.num], errkind.Invalid)
@@ -61,7 +59,7 @@ func (r *resolver) appendBase(ctx context.Context, o git.OID) (*base, error) {
 		return nil, nil
 	}
 	if r.rc.given == nil {
-		r.rc.given = r.rc.judgeInto(newLinkSet())
+		r.rc.given = newJudge(newLinkSet(r.rc.mem), r.rc.commits)
 	}
 	obj, ok, err := r.rc.opts.Base(o)
 	var c content
@@ -145,7 +143,7 @@ func (r *resolver) appendObject(o git.OID, kind git.Kind, size int64, src io.Rea
 		return 0, fmt.Errorf("store has object %s of %d bytes under that name", got, n)
 	}
 	rc.appended++
-	return rc.t.append(o, kind, uint32(size), out.crc, rc.spill.size), nil
+	return rc.t.append(o, kind, uint32(size), out.crc, rc.spill.size)
 }
 
 // entryWriter appends an entry to the pack.

@@ -2,13 +2,10 @@ package pack
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha1" //nolint:gosec // a checksum against damage; nobody else writes tables
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
-	"sync"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -31,133 +28,115 @@ const (
 	tableRefDelta = 8 // in a kind: the entry is stored as a ref-delta
 )
 
-// tableEntry is what a table says of one entry.
-type tableEntry struct {
-	kind     git.Kind // resolved: one of the four
-	refDelta bool     // stored as a ref-delta; with a base and without this, as an ofs-delta
-	size     int64    // of the object, deltas applied
-	base     Pos      // the delta's base, or noBase
-	idx      uint32   // the object's position in the index
+// tableParts is what a table is made of.
+type tableParts struct {
+	*objects
+	order    []int32 // the objects' numbers, which are their positions, in the order of their IDs
+	commits  *commitLog
+	roots    []int32 // ascending
+	outside  []Link  // ascending, each ID once
+	appended int     // how many of the last entries only complete a thin pack
 }
 
-// tableBuilder makes a table. One set for each entry, in any order; commits and roots in any order.
-type tableBuilder struct {
-	b        []byte // header and entry rows, in their final form
-	n        int
-	appended int // how many of the last entries only complete a thin pack
-
-	mu      sync.Mutex
-	big     []bigSize // guarded by mu
-	commits []byte    // rows without the last field, then that of the parents: start and count; guarded by mu
-	parents []byte    // guarded by mu
-	roots   []Pos     // guarded by mu
-	outside []byte    // IDs, ascending
+// length is the table's length without big sizes.
+func (p *tableParts) length() int {
+	return tableHeaderSize + len(p.order)*tableRowSize + len(p.commits.rows)*tableCommitSize +
+		len(p.commits.parents)*git.OIDSize + len(p.roots)*4 + len(p.outside)*git.OIDSize + tableTrailerSize
 }
 
-type bigSize struct {
-	at   Pos
-	size int64
-}
-
-// newTableBuilder makes a builder for a pack of that many objects; completed thin packs count what was appended.
-func newTableBuilder(objects int) *tableBuilder {
-	return &tableBuilder{b: make([]byte, tableHeaderSize+objects*tableRowSize), n: objects}
-}
-
-// set says what the entry at is. Different entries may be set at the same time.
-func (t *tableBuilder) set(at Pos, e tableEntry) {
-	x := tableOf(t.b, t.n)
-	i := int(at)
-	put := binary.BigEndian.PutUint32
-	put(t.b[x.order+4*i:], e.idx)
-	put(t.b[x.rank+4*int(e.idx):], uint32(at))
-	put(t.b[x.base+4*i:], uint32(e.base))
-	kind := byte(e.kind)
-	if e.refDelta {
-		kind |= tableRefDelta
+// writeTable writes the table of the pack whose checksum is packSum.
+func writeTable(w *sideWriter, p *tableParts, packSum git.OID) error {
+	p.commits.sort()
+	n, big := len(p.order), 0
+	for _, size := range p.size {
+		if size >= tableBigSize {
+			big++
+		}
 	}
-	t.b[x.kind+i] = kind
-	if e.size < tableBigSize {
-		put(t.b[x.size+4*i:], uint32(e.size))
+	w.text(tableMagic)
+	for _, v := range []int{tableVersion, n, len(p.commits.rows), len(p.commits.parents), len(p.roots), big, len(p.outside)} {
+		w.u32(uint32(v))
+	}
+	w.bytes(packSum[:])
+	w.u32(uint32(p.appended))
+	if err := p.writeOrder(w); err != nil {
+		return err
+	}
+	for _, base := range p.base {
+		w.u32(uint32(base)) // none is noBase
+	}
+	p.writeSizes(w)
+	p.writeCommits(w)
+	for _, num := range p.roots {
+		w.u32(uint32(num))
+	}
+	for i := range p.outside {
+		w.bytes(p.outside[i].OID[:])
+	}
+	return nil
+}
+
+// writeOrder writes order and rank, which are each other's inverse.
+func (p *tableParts) writeOrder(w *sideWriter) error {
+	inverse, err := newArray[uint32](p.mem, len(p.order))
+	if err != nil {
+		return err
+	}
+	defer release(p.mem, inverse)
+	for i, num := range p.order {
+		inverse[num] = uint32(i)
+	}
+	for _, i := range inverse {
+		w.u32(i)
+	}
+	for _, num := range p.order {
+		w.u32(uint32(num))
+	}
+	return nil
+}
+
+// writeSizes writes sizes, kinds and big sizes.
+func (p *tableParts) writeSizes(w *sideWriter) {
+	big := uint32(0)
+	for _, size := range p.size {
+		if size >= tableBigSize {
+			size = tableBigSize | big
+			big++
+		}
+		w.u32(size)
+	}
+	for i, kind := range p.kind {
+		if p.isRef.has(int32(i)) {
+			kind |= tableRefDelta
+		}
+		w.u8(byte(kind))
+	}
+	if big == 0 {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.big = append(t.big, bigSize{at, e.size})
-}
-
-// commit adds what a commit object says. It may be called from several goroutines.
-func (t *tableBuilder) commit(at Pos, tree git.OID, when int64, parents []git.OID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.commits = binary.BigEndian.AppendUint32(t.commits, uint32(at))
-	t.commits = append(t.commits, tree[:]...)
-	t.commits = binary.BigEndian.AppendUint64(t.commits, uint64(when))
-	t.commits = binary.BigEndian.AppendUint32(t.commits, uint32(len(t.parents)/git.OIDSize))
-	t.commits = binary.BigEndian.AppendUint32(t.commits, uint32(len(parents)))
-	for i := range parents {
-		t.parents = append(t.parents, parents[i][:]...)
+	for _, size := range p.size {
+		if size >= tableBigSize {
+			w.u64(uint64(size))
+		}
 	}
 }
 
-// root says that no object of the pack names the one at.
-func (t *tableBuilder) root(at Pos) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.roots = append(t.roots, at)
-}
-
-// name says that objects of the pack, other than those appended, name one that is not in it. The IDs come in ascending order, each once.
-func (t *tableBuilder) name(o git.OID) { t.outside = append(t.outside, o[:]...) }
-
-// finish returns the table for the pack whose checksum is packSum. The builder is spent.
-func (t *tableBuilder) finish(packSum git.OID) []byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	const row = tableCommitSize + 4
-	commits := make([][]byte, 0, len(t.commits)/row)
-	for i := 0; i < len(t.commits); i += row {
-		commits = append(commits, t.commits[i:i+row])
-	}
-	slices.SortFunc(commits, func(a, b []byte) int { return bytes.Compare(a[:4], b[:4]) })
-	slices.SortFunc(t.big, func(a, b bigSize) int { return cmp.Compare(a.at, b.at) })
-	slices.Sort(t.roots)
-	b := t.b
-	x := tableOf(b, t.n)
-	copy(b, tableMagic)
-	put := binary.BigEndian.PutUint32
-	put(b[4:], tableVersion)
-	put(b[8:], uint32(t.n))
-	put(b[12:], uint32(len(commits)))
-	put(b[16:], uint32(len(t.parents)/git.OIDSize))
-	put(b[20:], uint32(len(t.roots)))
-	put(b[24:], uint32(len(t.big)))
-	put(b[28:], uint32(len(t.outside)/git.OIDSize))
-	copy(b[32:], packSum[:])
-	put(b[52:], uint32(t.appended))
-	for i, s := range t.big {
-		put(b[x.size+4*int(s.at):], tableBigSize|uint32(i))
-	}
-	b = slices.Grow(b, len(t.big)*8+len(commits)*tableCommitSize+len(t.parents)+len(t.roots)*4+len(t.outside)+tableTrailerSize)
-	for _, s := range t.big {
-		b = binary.BigEndian.AppendUint64(b, uint64(s.size))
-	}
+// writeCommits writes the commits' rows, then their parents.
+func (p *tableParts) writeCommits(w *sideWriter) {
 	end := uint32(0)
-	for _, c := range commits {
-		end += binary.BigEndian.Uint32(c[row-4:])
-		b = append(b, c[:row-8]...)
-		b = binary.BigEndian.AppendUint32(b, end)
+	for i := range p.commits.rows {
+		c := &p.commits.rows[i]
+		end += c.parents
+		w.u32(uint32(c.num))
+		w.bytes(c.tree[:])
+		w.u64(uint64(c.when))
+		w.u32(end)
 	}
-	for _, c := range commits {
-		start, n := binary.BigEndian.Uint32(c[row-8:]), binary.BigEndian.Uint32(c[row-4:])
-		b = append(b, t.parents[int(start)*git.OIDSize:int(start+n)*git.OIDSize]...)
+	for i := range p.commits.rows {
+		for _, parent := range p.commits.parentsOf(&p.commits.rows[i]) {
+			w.bytes(parent[:])
+		}
 	}
-	for _, at := range t.roots {
-		b = binary.BigEndian.AppendUint32(b, uint32(at))
-	}
-	b = append(b, t.outside...)
-	sum := sha1.Sum(b) //nolint:gosec // see the import
-	return append(b, sum[:]...)
 }
 
 // table reads a table in place. Its fields are where each part starts.

@@ -74,7 +74,7 @@ func (r *repo) Update(ctx context.Context, q *odb.Quarantine, updates []git.RefU
 		if _, err := q.Pack.ReaderAt().ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		p, err := pack.Open(bytes.NewReader(data), int64(len(data)), q.Idx, q.Table, nil)
+		p, err := pack.Open(bytes.NewReader(data), int64(len(data)), bytes.Clone(q.Idx), bytes.Clone(q.Table), nil)
 		if err != nil {
 			return nil, err
 		}
