@@ -265,6 +265,7 @@ func (c *Cell) receiveAgain(ctx context.Context, s *odb.Store, set *odb.Set, bas
 		MaxObjectBytes: math.MaxUint32,
 		MaxTotalBytes:  math.MaxInt64,
 		MaxObjects:     math.MaxUint32,
+		MaxRoots:       math.MaxInt,
 	}))
 }
 

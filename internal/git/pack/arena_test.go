@@ -143,7 +143,7 @@ func TestWriteTable(t *testing.T) {
 			oid:  []git.OID{{9}, {1}, {7}, {3}, {2}},
 		},
 		order:    []int32{1, 4, 3, 2, 0},
-		commits:  &commitLog{mem: mem},
+		commits:  &commitLog{mem: mem, most: 10},
 		roots:    []int32{0, 4},
 		outside:  []Link{{OID: git.OID{5}}, {OID: git.OID{5, 1}}},
 		appended: 1,

@@ -23,11 +23,15 @@ const (
 	defaultMaxObjectBytes = 1 << 30
 	defaultMaxObjects     = 16 << 20
 	defaultMaxDeltaDepth  = maxDeltaDepth
+	defaultMaxRoots       = 1 << 20
 	defaultMemoryPack     = 1 << 20
 	// A pack whose objects sum up to more than workFloor plus workRatio times its own size is a bomb. A pack of a long
 	// history of one large file or directory reaches several thousand times its size, git.git 26 times.
 	workFloor = 32 << 30
 	workRatio = 4096
+	// parentsRatio is how many parents a pack's commits may have together, for each object allowed. Nearly all commits have
+	// one; a commit of the largest size could have 350,000, and compress to next to nothing.
+	parentsRatio = 4
 	// maxWorkers bounds memory, of which each worker has its share, and is where one pack's families run out.
 	maxWorkers = 8
 )
@@ -39,7 +43,8 @@ type ReceiveOptions struct {
 	MaxPackBytes   int64  // 0: 2 GiB
 	MaxObjectBytes int64  // 0: 1 GiB, one object inflated; 4 GiB at most
 	MaxTotalBytes  int64  // 0: 32 GiB plus 4,096 times the pack's size; all objects inflated, with what is inflated again
-	MaxObjects     uint32 // 0: 16 Mi
+	MaxObjects     uint32 // 0: 16 Mi; the commits may have four times as many parents
+	MaxRoots       int    // 0: 1 Mi; roots stay in memory, with the repository
 	MaxDeltaDepth  int    // 0: 10,000 (git itself writes at most 4,095)
 	MemoryPack     int64  // packs up to this size stay in memory; 0: 1 MiB
 	Workers        int    // for delta resolution; 0: GOMAXPROCS; 8 at most
@@ -70,6 +75,9 @@ func (o ReceiveOptions) withDefaults() ReceiveOptions {
 		o.MaxObjects = defaultMaxObjects
 	}
 	o.MaxObjects = min(o.MaxObjects, maxLinkFrom)
+	if o.MaxRoots <= 0 {
+		o.MaxRoots = defaultMaxRoots
+	}
 	if o.MaxDeltaDepth <= 0 {
 		o.MaxDeltaDepth = defaultMaxDeltaDepth
 	}
@@ -196,7 +204,7 @@ func newReceiver(opts ReceiveOptions) *receiver {
 		mem:     mem,
 		t:       &objects{mem: mem},
 		links:   newLinkSet(mem),
-		commits: &commitLog{mem: mem},
+		commits: &commitLog{mem: mem, most: parentsRatio * int(opts.MaxObjects)},
 	}
 }
 
@@ -307,6 +315,9 @@ func (rc *receiver) closeLinks(q *Received, table *tableParts) error {
 		}
 		if named {
 			continue
+		}
+		if len(q.Roots) == rc.opts.MaxRoots {
+			return fmt.Errorf("pack has more than %d objects that none of its objects names: %w", rc.opts.MaxRoots, errkind.TooLarge)
 		}
 		q.Roots = append(q.Roots, rc.t.oid[num])
 		table.roots = append(table.roots, num)

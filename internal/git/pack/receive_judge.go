@@ -27,7 +27,8 @@ type judge struct {
 // commitLog keeps what the pack's table says of commits, until all are known. Safe for concurrent use. Workers share one,
 // and wait while an array of it grows: most objects are no commits.
 type commitLog struct {
-	mem *arena
+	mem  *arena
+	most int // of all parents together
 
 	mu      sync.Mutex
 	rows    []commitRow // guarded by mu; in no order
@@ -46,6 +47,9 @@ type commitRow struct {
 func (l *commitLog) add(num int32, tree git.OID, when int64, parents []git.OID) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.parents)+len(parents) > l.most {
+		return fmt.Errorf("pack's commits have more than %d parents together: %w", l.most, errkind.TooLarge)
+	}
 	row := commitRow{num: num, first: uint32(len(l.parents)), parents: uint32(len(parents)), tree: tree, when: when}
 	for _, p := range parents {
 		if err := push(l.mem, &l.parents, p); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -133,5 +134,46 @@ func TestReceiveOnAFullDisk(t *testing.T) {
 			t.Fatalf("Receive() on a disk that is full the time %d = %v, want ENOSPC, and no fault of the client", full, err)
 		}
 		wantNoFiles(t, opts.Dir)
+	}
+}
+
+// What memory keeps of a pack for each root and each parent is bounded as well.
+func TestReceiveBoundsRootsAndParents(t *testing.T) {
+	t.Parallel()
+	var blobs []git.Object
+	for i := range 5 {
+		blobs = append(blobs, git.Object{Kind: git.Blob, Data: fmt.Append(nil, i)})
+	}
+	tree := git.Object{Kind: git.Tree}
+	who := "A <a@example.com> 1700000000 +0000"
+	merge := func(parents int) git.Object {
+		lines := strings.Repeat(fmt.Sprintf("parent %040d\n", 1), parents)
+		return git.Object{Kind: git.Commit, Data: fmt.Appendf(nil, "tree %s\n%sauthor %s\ncommitter %s\n\n", git.Hash(tree.Kind, nil), lines, who, who)}
+	}
+	tests := []struct {
+		name     string
+		packfile []byte
+		opts     pack.ReceiveOptions
+		want     string // in the error; "" when it is fine
+	}{
+		{"as many roots as there may be", packOf(t, blobs...), pack.ReceiveOptions{MaxRoots: 5}, ""},
+		{"too many roots", packOf(t, blobs...), pack.ReceiveOptions{MaxRoots: 4}, "more than 4 objects that none of its objects names"},
+		{"as many parents as there may be", packOf(t, tree, merge(8)), pack.ReceiveOptions{MaxObjects: 2}, ""},
+		{"too many parents", packOf(t, tree, merge(9)), pack.ReceiveOptions{MaxObjects: 2}, "more than 8 parents together"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if tt.want == "" {
+				checkReceived(t, receive(t, tt.packfile, tt.opts))
+				return
+			}
+			tt.opts.Dir = t.TempDir()
+			_, err := pack.Receive(t.Context(), bytes.NewReader(tt.packfile), tt.opts)
+			if errkind.Of(err) != errkind.TooLarge || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Receive() = %v, want errkind.TooLarge with %q", err, tt.want)
+			}
+			wantNoFiles(t, tt.opts.Dir)
+		})
 	}
 }
