@@ -64,13 +64,9 @@ func (q *Quarantine) Rebase(s *Store) error {
 	if err := q.checkLinks(s); err != nil {
 		return err
 	}
-	q.Covers, q.NewRoots = nil, nil
-	own := make(map[git.OID]bool, len(q.Roots))
-	for _, o := range q.Roots {
-		own[o] = true
-	}
+	q.Covers, q.NewRoots = nil, make([]git.OID, 0, len(q.Roots))
 	for _, o := range s.roots {
-		if q.names(o, own) {
+		if q.names(o) {
 			q.Covers = append(q.Covers, o)
 		}
 	}
@@ -110,13 +106,16 @@ func (q *Quarantine) describe(o git.OID) string {
 	return "object " + o.String()
 }
 
-// names reports whether an object of the pack, whose own roots are given, names o.
-func (q *Quarantine) names(o git.OID, roots map[git.OID]bool) bool {
+// names reports whether an object of the pack names o.
+func (q *Quarantine) names(o git.OID) bool {
 	if _, outside := slices.BinarySearchFunc(q.Outside, o, func(l pack.Link, o git.OID) int { return l.OID.Compare(o) }); outside {
 		return true
 	}
-	_, inside := q.Pack.Find(o)
-	return inside && !roots[o]
+	if _, inside := q.Pack.Find(o); !inside {
+		return false
+	}
+	_, root := slices.BinarySearchFunc(q.Roots, o, git.OID.Compare)
+	return !root
 }
 
 // joinRoots returns the roots of the store with the pack. Roots that were not known stay so, unless the store was empty.
