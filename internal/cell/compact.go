@@ -226,15 +226,10 @@ func (c *Cell) writeAgain(ctx context.Context, s *odb.Store, set *odb.Set, base 
 		return nil, fmt.Errorf("rewrite %d objects: %w", set.Len(), internal(err))
 	}
 	defer func() { err = errors.Join(err, received.Close()) }()
-	a, err := c.stage(received)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, a.drop()) }()
 	if err := c.opts.fault("rewritten"); err != nil {
 		return nil, err
 	}
-	row, live, err := c.land(ctx, a, id)
+	row, live, err := c.land(ctx, received, id)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@
 //
 // # The path of a push
 //
-//  1. Quarantine reads the pack into memory or a temporary file, indexes it, and checks that nothing it names is missing.
+//  1. Quarantine reads the pack into memory or temporary files, indexes it, and checks that nothing it names is missing.
 //  2. Update queues. Whoever has the writer's turn takes all that queue, and judges each against the state that the one
 //     before leaves: old values, directory and file conflicts, deny rules. A refused reference does not refuse others.
 //  3. A large pack's files are moved into the bucket and synced.

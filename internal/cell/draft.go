@@ -27,7 +27,7 @@ func (c *Cell) newDraft() *draft { return &draft{state: *c.state.Load(), cell: c
 // take judges a push and, unless nothing of it is left, takes it into the draft: its pack, and the references that may
 // move. The pack goes with whatever succeeds; a push of which nothing does leaves nothing.
 func (d *draft) take(ctx context.Context, p *push) ([]error, error) {
-	if p.q != nil && !d.extends(p.q.Store, p.q.Pack.Len() > 0) {
+	if p.q != nil && !d.extends(p.q.Store, p.hasPack()) {
 		// The repository moved on. What the pack lacks must be there still, and the roots are others.
 		if err := p.q.Rebase(d.objects); err != nil {
 			return nil, fmt.Errorf("repository was compacted meanwhile, push again: %w: %w", internal(err), errkind.Unavailable)
@@ -38,7 +38,7 @@ func (d *draft) take(ctx context.Context, p *push) ([]error, error) {
 		return errs, nil
 	}
 	ch := change{}
-	if p.pack != nil && !d.redundant(p) {
+	if p.hasPack() && !d.redundant(p) {
 		if err := d.addPack(ctx, p, &ch); err != nil {
 			return nil, err
 		}
@@ -82,7 +82,7 @@ func (d *draft) redundant(p *push) bool {
 
 // addPack brings the push's pack into its place and into the draft.
 func (d *draft) addPack(ctx context.Context, p *push, ch *change) error {
-	row, lp, err := d.cell.land(ctx, p.pack, d.nextID())
+	row, lp, err := d.cell.land(ctx, p.q.Received, d.nextID())
 	if err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -164,59 +163,8 @@ func (h *hotData) load(ctx context.Context) ([]byte, error) {
 	return data, nil
 }
 
-// arrival is a pack on its way into the cell: complete, checked, not yet in the catalogue.
-type arrival struct {
-	received *pack.Received
-	idx      string // temporary files of a warm pack's index and table, synced
-	table    string
-}
-
-// stage prepares a pack for the catalogue as far as it goes without the turn.
-func (c *Cell) stage(r *pack.Received) (a *arrival, err error) {
-	a = &arrival{received: r}
-	if r.Data != nil {
-		return a, nil
-	}
-	if a.idx, err = c.writeTemp(r.Idx); err == nil {
-		a.table, err = c.writeTemp(r.Table)
-	}
-	if err != nil {
-		return nil, errors.Join(err, a.drop())
-	}
-	return a, nil
-}
-
-func (c *Cell) writeTemp(data []byte) (string, error) {
-	f, err := os.CreateTemp(c.opts.TempDir, "index-*")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
-}
-
-// drop removes the temporary files that are still there.
-func (a *arrival) drop() error {
-	var errs []error
-	for _, path := range []string{a.idx, a.table} {
-		if path != "" {
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // land makes a pack durable in its place, short of the row that makes it part of the repository.
-func (c *Cell) land(ctx context.Context, a *arrival, id int64) (row packRow, p *livePack, err error) {
-	r := a.received
+func (c *Cell) land(ctx context.Context, r *pack.Received, id int64) (row packRow, p *livePack, err error) {
 	row = packRow{id: id, checksum: r.Pack.Checksum(), size: r.Pack.Size(), objects: r.Pack.Len(), hot: r.Data != nil}
 	if row.hot {
 		row.idx, row.table, row.data = r.Idx, r.Table, r.Data
@@ -229,7 +177,7 @@ func (c *Cell) land(ctx context.Context, a *arrival, id int64) (row packRow, p *
 	}
 	// The same bytes may be there already, in use: the same pack pushed twice, or one that was set aside.
 	if !c.state.Load().names(row.checksum) {
-		err := c.files.Put(ctx, bucket.Upload{Key: keys[2], Path: a.table}, bucket.Upload{Key: keys[1], Path: a.idx}, bucket.Upload{Key: keys[0], Path: r.Path})
+		err := c.files.Put(ctx, bucket.Upload{Key: keys[2], Path: r.TablePath}, bucket.Upload{Key: keys[1], Path: r.IdxPath}, bucket.Upload{Key: keys[0], Path: r.Path})
 		if err != nil {
 			return row, nil, err
 		}

@@ -28,7 +28,6 @@ type push struct {
 	born    bool // HEAD may move to the first branch that is born
 
 	restored *odb.Quarantine   // q, if it came out of what was set aside
-	pack     *arrival          // nil when there is none, or nothing in it
 	values   map[git.OID]value // of what references shall name, looked up before the turn
 	ff       map[git.RefUpdate]error
 
@@ -52,7 +51,10 @@ func (c *Cell) Update(ctx context.Context, q *odb.Quarantine, updates []git.RefU
 
 func (c *Cell) update(ctx context.Context, p *push) (errs []error, err error) {
 	defer func() {
-		if dropErr := p.drop(); dropErr != nil { // the update is done or not done all the same
+		if p.restored == nil {
+			return
+		}
+		if dropErr := p.restored.Close(); dropErr != nil { // the update is done or not done all the same
 			c.opts.Log.Warn("temporary files of a push not removed", "folder", c.folder, "error", dropErr)
 		}
 	}()
@@ -79,17 +81,6 @@ func (c *Cell) update(ctx context.Context, p *push) (errs []error, err error) {
 	return p.errs, p.err
 }
 
-func (p *push) drop() error {
-	var errs []error
-	if p.pack != nil {
-		errs = append(errs, p.pack.drop())
-	}
-	if p.restored != nil {
-		errs = append(errs, p.restored.Close())
-	}
-	return errors.Join(errs...)
-}
-
 func closed(ch chan struct{}) bool {
 	select {
 	case <-ch:
@@ -99,7 +90,7 @@ func closed(ch chan struct{}) bool {
 	}
 }
 
-// prepare does what needs no turn: it looks at the objects that references shall name, and writes a large pack's index.
+// prepare does what needs no turn: it looks at the objects that references shall name.
 func (c *Cell) prepare(ctx context.Context, p *push) (err error) {
 	st := c.state.Load()
 	objects := st.objects
@@ -117,15 +108,13 @@ func (c *Cell) prepare(ctx context.Context, p *push) (err error) {
 		}
 	}
 	if st.settings.DenyNonFastForward {
-		if err := p.checkForward(ctx, st, objects); err != nil {
-			return err
-		}
+		return p.checkForward(ctx, st, objects)
 	}
-	if p.q != nil && p.q.Pack.Len() > 0 {
-		p.pack, err = c.stage(p.q.Received)
-	}
-	return err
+	return nil
 }
+
+// hasPack reports whether the push has objects.
+func (p *push) hasPack() bool { return p.q != nil && p.q.Pack.Len() > 0 }
 
 // lookUp finds out what the references shall name. It reports whether some of it is missing.
 func (p *push) lookUp(objects *odb.Store) (missing bool) {
