@@ -1,7 +1,6 @@
 package control
 
 import (
-	"strings"
 	"sync"
 
 	"github.com/skep-dev/skep/internal/auth"
@@ -28,14 +27,14 @@ type caches struct {
 	lineages   recent[id.Tenant, []id.Tenant]
 }
 
-// pathKey is a repository's tenant path and name in lower case.
+// pathKey is the keys (fold) of a repository's tenant path and name.
 type pathKey struct{ tenant, name string }
 
-func (c *caches) init() {
-	c.repos.init(maxCachedRepos)
-	c.names.init(maxCachedRepos)
-	c.principals.init(maxCachedPrincipals)
-	c.lineages.init(maxCachedLineages)
+func (c *caches) init(g *gate) {
+	c.repos.init(maxCachedRepos, g)
+	c.names.init(maxCachedRepos, g)
+	c.principals.init(maxCachedPrincipals, g)
+	c.lineages.init(maxCachedLineages, g)
 }
 
 // repoByPath finds a repository in memory. A name may lead to a repository that has another name by now; then it is as
@@ -46,7 +45,7 @@ func (c *caches) repoByPath(k pathKey) (Repo, bool) {
 		return Repo{}, false
 	}
 	r, ok := c.repos.get(i)
-	return r, ok && strings.EqualFold(r.Name, k.name) && strings.EqualFold(r.TenantPath, k.tenant)
+	return r, ok && fold(r.Name) == k.name && fold(r.TenantPath) == k.tenant
 }
 
 func (c *caches) dropTenants() {
@@ -54,21 +53,40 @@ func (c *caches) dropTenants() {
 	c.principals.clear() // they know their roles in it
 }
 
+// forget drops all of a kind: what another node has changed of it is not known.
+func (c *caches) forget(k kind) {
+	switch k {
+	case lineageKind:
+		c.lineages.clear()
+	case principalKind:
+		c.principals.clear()
+	case repoKind:
+		c.repos.clear() // names only lead there
+	}
+}
+
 // recent remembers at least the half of most keys that were used last, and at most most. It keeps two halves: what is
 // used moves to the young one, and when that is full, it becomes the old one and what was old is forgotten.
 type recent[K comparable, V any] struct {
+	gate *gate // nil: always open
+	half int
+
 	mu         sync.RWMutex
-	half       int
 	drops      uint64 // counts drop and clear; guarded by mu
 	young, old map[K]V
 }
 
-func (r *recent[K, V]) init(most int) {
-	r.half = max(most/2, 1)
+func (r *recent[K, V]) init(most int, g *gate) {
+	r.gate, r.half = g, max(most/2, 1)
 	r.young, r.old = map[K]V{}, nil
 }
 
+// get finds nothing while the gate is shut.
 func (r *recent[K, V]) get(k K) (V, bool) {
+	if !r.gate.isOpen() {
+		var none V
+		return none, false
+	}
 	r.mu.RLock()
 	v, ok := r.young[k]
 	if ok {

@@ -7,35 +7,24 @@
 // found by either. A child tenant and a repository of one tenant do not share a name, as their paths would be the same.
 //
 // What each Git request needs (RepoByName, Principal, Lineage) is remembered, within limits, and forgotten when it
-// changes. One process owns the database.
+// changes. The database is a SQLite file, which one process owns, or on PostgreSQL, where several nodes may share it: then
+// what one changes counts on the others within a second.
 package control
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
-	"github.com/skep-dev/skep/internal/sqlite"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-const (
-	// readers is how many look-ups run at a time. They are short, and nearly all are answered from memory.
-	readers = 4
-	// cacheKiB is each connection's page cache: the upper levels of the indexes of a million repositories.
-	cacheKiB = 4096
-	// maxPage bounds a page of a list, so that no answer is built without a limit.
-	maxPage = 1000
-)
+// maxPage bounds a page of a list, so that no answer is built without a limit.
+const maxPage = 1000
 
 // What the first start makes.
 const (
@@ -46,42 +35,70 @@ const (
 
 // Control is the control plane's database. It satisfies auth.Tokens and is safe for concurrent use.
 type Control struct {
-	db  *sqlite.DB
-	now func() time.Time
+	db    database
+	pulse database // for Run, of a database that other nodes may use; else nil
+	now   func() time.Time
+	log   *slog.Logger
 
 	cache caches
+	gate  *gate // of the cache; nil where this process owns the database
 
 	makingMu sync.Mutex
 	making   map[repoKey]bool // repositories that CreateRepo is at; guarded by makingMu
 }
 
-// Open opens or makes the database at path. The first time it makes tenant "default" and principal "admin" with an admin
-// token, whose secret comes back; later secret is empty.
-func Open(ctx context.Context, path string) (c *Control, firstSecret string, err error) {
-	scripts, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		panic("bug: " + err.Error())
-	}
-	db, err := sqlite.Open(ctx, path, scripts, sqlite.Options{Readers: readers, CacheKiB: cacheKiB})
+// Options are the settings of OpenWith. The zero Options works.
+type Options struct {
+	// MustExist refuses a database that is not there, or that no node has been started on: errkind.NotFound.
+	MustExist bool
+	// KeepFirst, if not nil, is handed the first secret before the transaction that makes its token is committed, and stores it:
+	// so that there is no moment in which the secret of a token that exists can get lost. It may be called in vain, when the
+	// commit then fails, or when another node comes first: OpenWith returns no secret then.
+	KeepFirst func(secret string) error
+	// Log hears when the database does not answer Run. nil: nobody does.
+	Log *slog.Logger
+}
+
+// Open is OpenWith the zero Options.
+func Open(ctx context.Context, where string) (c *Control, firstSecret string, err error) {
+	return OpenWith(ctx, where, Options{})
+}
+
+// OpenWith opens the database at where: a SQLite file's path, which it makes if need be, or a postgres:// address. The first
+// time it makes tenant "default" and principal "admin" with an admin token, whose secret comes back; later secret is empty.
+func OpenWith(ctx context.Context, where string, opts Options) (c *Control, firstSecret string, err error) {
+	db, pulse, err := openDatabase(ctx, where, opts.MustExist)
 	if err != nil {
 		return nil, "", fmt.Errorf("open control plane: %w", err)
 	}
-	c = &Control{db: db, now: time.Now, making: map[repoKey]bool{}}
-	c.cache.init()
-	if firstSecret, err = c.firstStart(ctx); err != nil {
-		return nil, "", errors.Join(fmt.Errorf("set up control plane: %w", err), db.Close())
+	c = &Control{db: db, pulse: pulse, now: time.Now, log: opts.Log, making: map[repoKey]bool{}}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if pulse != nil {
+		c.gate = &gate{}
+	}
+	c.cache.init(c.gate)
+	if firstSecret, err = c.firstStart(ctx, opts.KeepFirst); err != nil {
+		return nil, "", errors.Join(fmt.Errorf("set up control plane: %w", err), c.Close())
 	}
 	return c, firstSecret, nil
 }
 
-// Close ends all use of the database.
-func (c *Control) Close() error { return c.db.Close() }
+// Close ends all use of the database. It is called once, after Run has returned.
+func (c *Control) Close() error {
+	if c.pulse == nil {
+		return c.db.Close()
+	}
+	return errors.Join(c.pulse.Close(), c.db.Close())
+}
 
 // firstStart makes what a server needs before anybody can call it. A database without principals is new: the last admin
 // cannot be deleted.
-func (c *Control) firstStart(ctx context.Context) (secret string, err error) {
-	err = c.db.Write(ctx, func(q *sqlite.Conn) error {
-		old, err := q.First("SELECT 1 FROM principal LIMIT 1", func(*sqlite.Row) {})
+func (c *Control) firstStart(ctx context.Context, keep func(string) error) (secret string, err error) {
+	err = c.db.Write(ctx, func(q conn) error {
+		secret = "" // of a run before this one
+		old, err := exists(q, "SELECT 1 FROM principal LIMIT 1")
 		if err != nil || old {
 			return err
 		}
@@ -96,9 +113,15 @@ func (c *Control) firstStart(ctx context.Context) (secret string, err error) {
 		_, secret, err = insertToken(q, Token{
 			ID: id.NewToken(), Principal: admin.ID, Name: firstToken, Scope: policy.ScopeAdmin, Created: now,
 		})
-		return err
+		if err != nil || keep == nil {
+			return err
+		}
+		return keep(secret)
 	})
-	return secret, err
+	if err != nil {
+		return "", err
+	}
+	return secret, nil
 }
 
 // timestamp is now as the database keeps it, so that what was just made equals what is read later.
@@ -106,5 +129,3 @@ func (c *Control) timestamp() time.Time { return c.now().UTC().Truncate(time.Mic
 
 // page keeps a caller's wish within maxPage.
 func page(most int) int { return min(max(most, 1), maxPage) }
-
-func notFound(what string) error { return fmt.Errorf("find %s: %w", what, errkind.NotFound) }

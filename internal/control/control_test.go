@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -15,19 +17,74 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/postgres/postgrestest"
 )
 
 var _ auth.Tokens = (*control.Control)(nil)
 
-// open makes a fresh control plane.
-func open(tb testing.TB) *control.Control {
+func TestMain(m *testing.M) { os.Exit(postgrestest.Main(m)) }
+
+// backend is a kind of database. Everything here is tested on each: what they may differ in is speed.
+type backend struct {
+	name  string
+	fresh func(testing.TB) string // where a database can be made
+}
+
+var (
+	onSQLite   = backend{"sqlite", freshFile}
+	onPostgres = backend{"postgres", postgrestest.New}
+)
+
+func freshFile(tb testing.TB) string {
 	tb.Helper()
-	c, _, err := control.Open(tb.Context(), filepath.Join(tb.TempDir(), "control.db"))
+	return filepath.Join(tb.TempDir(), "control.db")
+}
+
+func onEach(t *testing.T, test func(*testing.T, backend)) {
+	t.Helper()
+	for _, db := range []backend{onSQLite, onPostgres} {
+		t.Run(db.name, func(t *testing.T) { test(t, db) })
+	}
+}
+
+func benchEach(b *testing.B, bench func(*testing.B, backend)) {
+	b.Helper()
+	for _, db := range []backend{onSQLite, onPostgres} {
+		b.Run(db.name, func(b *testing.B) { bench(b, db) })
+	}
+}
+
+// open makes a fresh control plane that remembers.
+func open(tb testing.TB, db backend) *control.Control {
+	tb.Helper()
+	c := openAt(tb, db.fresh(tb))
+	run(tb, c)
+	return c
+}
+
+func openAt(tb testing.TB, where string) *control.Control {
+	tb.Helper()
+	c, _, err := control.Open(tb.Context(), where)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { must0(tb, c.Close()) })
 	return c
+}
+
+// run watches other nodes until the test ends, and returns once what is remembered is used.
+func run(tb testing.TB, c *control.Control) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		must0(tb, <-done)
+	})
+	for !c.Remembers() {
+		runtime.Gosched()
+	}
 }
 
 func must[T any](tb testing.TB, v T, err error) T {
@@ -80,8 +137,10 @@ func token(tb testing.TB, c *control.Control, tok control.Token) (control.Token,
 	return out, auth.HashSecret(secret)
 }
 
-func TestFirstStart(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "control.db")
+func TestFirstStart(t *testing.T) { onEach(t, testFirstStart) }
+
+func testFirstStart(t *testing.T, db backend) {
+	path := db.fresh(t)
 	c, secret, err := control.Open(t.Context(), path)
 	must0(t, err)
 
@@ -113,8 +172,10 @@ func TestFirstStart(t *testing.T) {
 	must0(t, err)
 }
 
-func TestNames(t *testing.T) {
-	c := open(t)
+func TestNames(t *testing.T) { onEach(t, testNames) }
+
+func testNames(t *testing.T, db backend) {
+	c := open(t, db)
 	def, err := c.TenantByPath(t.Context(), "default")
 	must0(t, err)
 	long := fmt.Sprintf("%0101d", 1)
@@ -164,8 +225,10 @@ func TestNames(t *testing.T) {
 	principal(t, c, "bob+ci@example.org")
 }
 
-func TestTenantTree(t *testing.T) {
-	c := open(t)
+func TestTenantTree(t *testing.T) { onEach(t, testTenantTree) }
+
+func testTenantTree(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "Acme")
 	web := tenant(t, c, "acme/Web")
 	ui := tenant(t, c, "acme/web/ui")
@@ -214,8 +277,10 @@ func TestTenantTree(t *testing.T) {
 	wantKind(t, "too deep", err, errkind.Invalid)
 }
 
-func TestOnePathLeadsToOneThing(t *testing.T) {
-	c := open(t)
+func TestOnePathLeadsToOneThing(t *testing.T) { onEach(t, testOnePathLeadsToOneThing) }
+
+func testOnePathLeadsToOneThing(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "acme")
 	tenant(t, c, "acme/web")
 	r := repo(t, c, a.ID, "site")
@@ -241,8 +306,10 @@ func TestOnePathLeadsToOneThing(t *testing.T) {
 	}
 }
 
-func TestTenantsPages(t *testing.T) {
-	c := open(t)
+func TestTenantsPages(t *testing.T) { onEach(t, testTenantsPages) }
+
+func testTenantsPages(t *testing.T, db backend) {
+	c := open(t, db)
 	for _, p := range []string{"b", "A", "c", "A/x", "B/y", "a-b"} {
 		tenant(t, c, p)
 	}
@@ -269,16 +336,20 @@ type clock struct{ t time.Time }
 
 func (c *clock) now() time.Time { return c.t }
 
-func TestClosedControl(t *testing.T) {
-	c, _, err := control.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"))
+func TestClosedControl(t *testing.T) { onEach(t, testClosedControl) }
+
+func testClosedControl(t *testing.T, db backend) {
+	c, _, err := control.Open(t.Context(), db.fresh(t))
 	must0(t, err)
 	must0(t, c.Close())
 	_, err = c.RepoByName(t.Context(), "default", "x")
 	wantKind(t, "look-up after Close", err, errkind.Unavailable)
 }
 
-func TestCancelledContext(t *testing.T) {
-	c := open(t)
+func TestCancelledContext(t *testing.T) { onEach(t, testCancelledContext) }
+
+func testCancelledContext(t *testing.T, db backend) {
+	c := open(t, db)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.CreateTenant(ctx, "late"); !errors.Is(err, context.Canceled) {

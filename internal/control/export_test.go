@@ -1,20 +1,25 @@
 package control
 
-import (
-	"time"
-
-	"github.com/skep-dev/skep/internal/sqlite"
-)
+import "time"
 
 // SetClock replaces time.Now.
 func (c *Control) SetClock(now func() time.Time) { c.now = now }
 
 // DB is for looking behind the API.
-func (c *Control) DB() *sqlite.DB { return c.db }
+func (c *Control) DB() Database { return c.db }
+
+// Types of the database.
+type (
+	Database = database
+	Conn     = conn
+)
+
+// Remembers reports whether the caches are used.
+func (c *Control) Remembers() bool { return c.gate.isOpen() }
 
 // Forget empties the caches.
 func (c *Control) Forget() {
-	c.cache.init()
+	c.cache.init(c.gate)
 }
 
 // Limits that tests reach.
@@ -22,6 +27,7 @@ const (
 	MaxPage        = maxPage
 	MaxTenantDepth = maxTenantDepth
 	ExpiredKept    = expiredKept
+	MaxStale       = maxStale
 )
 
 // Recent is the cache type, for its own test.
@@ -30,7 +36,7 @@ type Recent = recent[int, int]
 // NewRecent makes a cache of at most most keys.
 func NewRecent(most int) *Recent {
 	r := &Recent{}
-	r.init(most)
+	r.init(most, nil)
 	return r
 }
 
@@ -41,3 +47,6 @@ func (r *recent[K, V]) Drop(k K)                 { r.drop(k) }
 func (r *recent[K, V]) Clear()                   { r.clear() }
 func (r *recent[K, V]) Version() uint64          { return r.version() }
 func (r *recent[K, V]) Len() int                 { return len(r.young) + len(r.old) }
+
+// Steps are the migrations of "sqlite" or "postgres".
+var Steps = steps

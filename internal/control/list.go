@@ -8,7 +8,6 @@ import (
 
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
-	"github.com/skep-dev/skep/internal/sqlite"
 )
 
 // RepoFilter narrows Repos.
@@ -58,7 +57,7 @@ func (c *Control) Repos(ctx context.Context, f RepoFilter, after id.Repo, most i
 }
 
 func (c *Control) repoBatch(ctx context.Context, query string, args []any) (out []Repo, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+	err = c.db.Read(ctx, func(q conn) error {
 		for r, err := range q.Query(query, args...) {
 			if err != nil {
 				return err
@@ -76,22 +75,23 @@ const (
 	reposOfTenant = repoColumns + "WHERE tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2"
 	publicOfAll   = repoColumns + "WHERE public = 1 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2"
 
-	// The planner would rather walk all of the tenant's.
+	// Cut to the number wanted before anything else of a repository is looked up.
 	publicOf = repoColumns + `WHERE repo_id IN (
-		SELECT repo_id FROM repo INDEXED BY repo_public_of
+		SELECT repo_id FROM repo
 		WHERE public = 1 AND tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2
 	) ORDER BY repo_id`
 
 	// Two lists in order, each cut to the number wanted, make one: the public ones, and those in the tenants of ?3 and
-	// below.
+	// below. ?3 is an object whose keys count: of its values' and of an array's elements the databases speak differently.
 	publicOrMine = `WITH RECURSIVE mine (tenant_id) AS (
-		SELECT value FROM json_each(?3)
+		SELECT tenant_id FROM tenant WHERE tenant_id IN (SELECT key FROM json_each(?3))
 		UNION SELECT tenant.tenant_id FROM tenant JOIN mine ON tenant.parent_id = mine.tenant_id
 	)
 	` + repoColumns + `WHERE repo_id IN (
-		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE public = 1 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2)
+		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE public = 1 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2) AS open
 		UNION
-		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE tenant_id IN mine AND repo_id > ?1 ORDER BY repo_id LIMIT ?2)
+		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE tenant_id IN (SELECT tenant_id FROM mine) AND repo_id > ?1
+			ORDER BY repo_id LIMIT ?2) AS ours
 	) ORDER BY repo_id LIMIT ?2`
 )
 
@@ -104,11 +104,7 @@ func (c *Control) repoQuery(ctx context.Context, f RepoFilter) (query string, ar
 	case f.Tenant == "" && len(f.For.Roles) == 0:
 		return publicOfAll, nil, nil
 	case f.Tenant == "":
-		mine := make([]id.Tenant, 0, len(f.For.Roles))
-		for t := range f.For.Roles {
-			mine = append(mine, t)
-		}
-		text, err := json.Marshal(mine)
+		text, err := json.Marshal(f.For.Roles)
 		return publicOrMine, []any{string(text)}, err
 	}
 	if !everything {

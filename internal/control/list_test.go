@@ -13,8 +13,10 @@ import (
 )
 
 // TestReposForIsOnlyFaster: whoever asks, with For and without it the same visible repositories are listed.
-func TestReposForIsOnlyFaster(t *testing.T) {
-	c := open(t)
+func TestReposForIsOnlyFaster(t *testing.T) { onEach(t, testReposForIsOnlyFaster) }
+
+func testReposForIsOnlyFaster(t *testing.T, db backend) {
+	c := open(t, db)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var tenants []id.Tenant
 	for _, p := range []string{"a", "a/b", "a/b/c", "d", "d/e"} {

@@ -63,13 +63,16 @@ func isNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
+// fold is the key of a name: what lower() makes of it in both databases. Names have ASCII letters only; for what a caller
+// asks for, strings.ToLower would make a k of the Kelvin sign.
+func fold(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
 		}
 	}
-	return true
+	return string(b)
 }
 
 // checkTenantPath judges a whole path, and cuts it into the parent's path (empty at the top) and the last part.

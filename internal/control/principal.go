@@ -8,7 +8,6 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
-	"github.com/skep-dev/skep/internal/sqlite"
 )
 
 // Principal is a person, an agent or a machine.
@@ -25,8 +24,8 @@ func (c *Control) CreatePrincipal(ctx context.Context, name string, admin bool) 
 		return Principal{}, fmt.Errorf("create principal: %w", err)
 	}
 	p := Principal{ID: id.NewPrincipal(), Name: name, Admin: admin, Created: c.timestamp()}
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
-		taken, err := q.First("SELECT 1 FROM principal WHERE name = ?", func(*sqlite.Row) {}, name)
+	err := c.db.Write(ctx, func(q conn) error {
+		taken, err := exists(q, "SELECT 1 FROM principal WHERE name_key = ?", fold(name))
 		if err != nil {
 			return err
 		}
@@ -41,48 +40,41 @@ func (c *Control) CreatePrincipal(ctx context.Context, name string, admin bool) 
 	return p, nil
 }
 
-func insertPrincipal(q *sqlite.Conn, p Principal) error {
+func insertPrincipal(q conn, p Principal) error {
 	return q.Exec("INSERT INTO principal (principal_id, name, admin, created) VALUES (?, ?, ?, ?)", p.ID, p.Name, p.Admin, p.Created)
 }
 
 const principalColumns = "SELECT principal_id, principal.name, admin, principal.created FROM principal "
 
-func scanPrincipal(r *sqlite.Row) Principal {
+func scanPrincipal(r row) Principal {
 	return Principal{ID: id.Principal(r.Text(0)), Name: r.Text(1), Admin: r.Bool(2), Created: r.Time(3)}
 }
 
 // PrincipalByID finds a principal by its identifier.
 func (c *Control) PrincipalByID(ctx context.Context, p id.Principal) (out Principal, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+	err = c.db.Read(ctx, func(q conn) error {
 		out, err = principalByID(q, p)
 		return err
 	})
 	return out, err
 }
 
-func principalByID(q *sqlite.Conn, p id.Principal) (out Principal, err error) {
-	ok, err := q.First(principalColumns+"WHERE principal_id = ?", func(r *sqlite.Row) { out = scanPrincipal(r) }, p)
-	if err == nil && !ok {
-		err = notFound("principal " + clip(string(p)))
-	}
+func principalByID(q conn, p id.Principal) (out Principal, err error) {
+	err = find(q, "principal "+clip(string(p)), principalColumns+"WHERE principal_id = ?", func(r row) { out = scanPrincipal(r) }, p)
 	return out, err
 }
 
 // PrincipalByName finds a principal by its name, without regard to case.
 func (c *Control) PrincipalByName(ctx context.Context, name string) (out Principal, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
-		ok, err := q.First(principalColumns+"WHERE name = ?", func(r *sqlite.Row) { out = scanPrincipal(r) }, name)
-		if err == nil && !ok {
-			err = notFound("principal " + clip(name))
-		}
-		return err
+	err = c.db.Read(ctx, func(q conn) error {
+		return find(q, "principal "+clip(name), principalColumns+"WHERE name_key = ?", func(r row) { out = scanPrincipal(r) }, fold(name))
 	})
 	return out, err
 }
 
 // Principals lists principals by ID, after a cursor (an ID, "" at first).
 func (c *Control) Principals(ctx context.Context, after id.Principal, most int) (out []Principal, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+	err = c.db.Read(ctx, func(q conn) error {
 		for r, err := range q.Query(principalColumns+"WHERE principal_id > ? ORDER BY principal_id LIMIT ?", after, page(most)) {
 			if err != nil {
 				return err
@@ -97,14 +89,13 @@ func (c *Control) Principals(ctx context.Context, after id.Principal, most int) 
 // DeletePrincipal deletes a principal with its tokens and memberships. The last admin stays, errkind.Conflict: nobody
 // could make another.
 func (c *Control) DeletePrincipal(ctx context.Context, p id.Principal) error {
-	defer c.cache.principals.clear()
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+	err := c.change(ctx, func(q conn) error {
 		found, err := principalByID(q, p)
 		if err != nil {
 			return err
 		}
 		if found.Admin {
-			others, err := q.First("SELECT 1 FROM principal WHERE admin = 1 AND principal_id <> ? LIMIT 1", func(*sqlite.Row) {}, p)
+			others, err := exists(q, "SELECT 1 FROM principal WHERE admin = 1 AND principal_id <> ? LIMIT 1", p)
 			if err != nil {
 				return err
 			}
@@ -113,7 +104,7 @@ func (c *Control) DeletePrincipal(ctx context.Context, p id.Principal) error {
 			}
 		}
 		return q.Exec("DELETE FROM principal WHERE principal_id = ?", p)
-	})
+	}, c.cache.principals.clear, principalKind)
 	if err != nil {
 		return fmt.Errorf("delete principal: %w", err)
 	}
@@ -137,8 +128,7 @@ func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, ro
 	if !role.Known() {
 		return fmt.Errorf("set member: role %q: %w", clip(string(role)), errkind.Invalid)
 	}
-	defer c.cache.principals.clear()
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+	err := c.change(ctx, func(q conn) error {
 		if _, err := tenantByID(q, t); err != nil {
 			return err
 		}
@@ -149,11 +139,11 @@ func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, ro
 			ON CONFLICT (tenant_id, principal_id) DO UPDATE SET role = excluded.role`, t, p, role); err != nil {
 			return err
 		}
-		if err := mustHold(q, "members of the tenant", maxMembers, "SELECT 1 FROM member WHERE tenant_id = ? LIMIT -1 OFFSET ?", t); err != nil {
+		if err := mustHold(q, "members of the tenant", maxMembers, "SELECT 1 FROM member WHERE tenant_id = ? LIMIT 1 OFFSET ?", t); err != nil {
 			return err
 		}
-		return mustHold(q, "memberships of the principal", maxMemberships, "SELECT 1 FROM member WHERE principal_id = ? LIMIT -1 OFFSET ?", p)
-	})
+		return mustHold(q, "memberships of the principal", maxMemberships, "SELECT 1 FROM member WHERE principal_id = ? LIMIT 1 OFFSET ?", p)
+	}, c.cache.principals.clear, principalKind)
 	if err != nil {
 		return fmt.Errorf("set member: %w", err)
 	}
@@ -161,8 +151,8 @@ func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, ro
 }
 
 // mustHold refuses when a query whose last parameter is an OFFSET has more rows than most.
-func mustHold(q *sqlite.Conn, what string, most int, query string, arg any) error {
-	over, err := q.First(query, func(*sqlite.Row) {}, arg, most)
+func mustHold(q conn, what string, most int, query string, arg any) error {
+	over, err := exists(q, query, arg, most)
 	if err == nil && over {
 		err = fmt.Errorf("more than %d %s: %w", most, what, errkind.TooLarge)
 	}
@@ -171,8 +161,7 @@ func mustHold(q *sqlite.Conn, what string, most int, query string, arg any) erro
 
 // RemoveMember takes a principal's role in a tenant away.
 func (c *Control) RemoveMember(ctx context.Context, t id.Tenant, p id.Principal) error {
-	defer c.cache.principals.clear()
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+	err := c.change(ctx, func(q conn) error {
 		if err := q.Exec("DELETE FROM member WHERE tenant_id = ? AND principal_id = ?", t, p); err != nil {
 			return err
 		}
@@ -180,7 +169,7 @@ func (c *Control) RemoveMember(ctx context.Context, t id.Tenant, p id.Principal)
 			return notFound("member " + clip(string(p)))
 		}
 		return nil
-	})
+	}, c.cache.principals.clear, principalKind)
 	if err != nil {
 		return fmt.Errorf("remove member: %w", err)
 	}
@@ -190,8 +179,8 @@ func (c *Control) RemoveMember(ctx context.Context, t id.Tenant, p id.Principal)
 // Members lists who has a role in the tenant itself, by name. Roles from tenants above are not among them.
 func (c *Control) Members(ctx context.Context, t id.Tenant) (out []Member, err error) {
 	const query = `SELECT principal_id, principal.name, admin, principal.created, role
-		FROM member JOIN principal USING (principal_id) WHERE tenant_id = ? ORDER BY principal.name`
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+		FROM member JOIN principal USING (principal_id) WHERE tenant_id = ? ORDER BY principal.name_key`
+	err = c.db.Read(ctx, func(q conn) error {
 		if _, err := tenantByID(q, t); err != nil {
 			return err
 		}

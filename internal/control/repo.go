@@ -3,12 +3,10 @@ package control
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
-	"github.com/skep-dev/skep/internal/sqlite"
 )
 
 // Repo is a repository as the control plane knows it: everything about its content is the cell's.
@@ -47,7 +45,7 @@ func (c *Control) createRepo(ctx context.Context, t id.Tenant, name string, publ
 	if err := checkName("repository name", name); err != nil {
 		return Repo{}, err
 	}
-	key := repoKey{t, strings.ToLower(name)}
+	key := repoKey{t, fold(name)}
 	if !c.reserve(key) {
 		return Repo{}, fmt.Errorf("repository %s is just being made: %w", name, errkind.Exists)
 	}
@@ -55,7 +53,7 @@ func (c *Control) createRepo(ctx context.Context, t id.Tenant, name string, publ
 
 	now := c.timestamp()
 	r := Repo{ID: id.NewRepo(), Tenant: t, Name: name, Public: public, Created: now, Updated: now}
-	check := func(q *sqlite.Conn) error {
+	check := func(q conn) error {
 		tenant, err := tenantByID(q, t)
 		if err != nil {
 			return err
@@ -71,7 +69,7 @@ func (c *Control) createRepo(ctx context.Context, t id.Tenant, name string, publ
 			return Repo{}, err
 		}
 	}
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+	err := c.db.Write(ctx, func(q conn) error {
 		if err := check(q); err != nil { // again: the tenant may be gone, or a child may have taken the name
 			return err
 		}
@@ -101,7 +99,7 @@ func (c *Control) release(k repoKey) {
 const repoColumns = `SELECT repo_id, tenant_id, tenant.path, name, public, repo.created, updated
 	FROM repo JOIN tenant USING (tenant_id) `
 
-func scanRepo(r *sqlite.Row) Repo {
+func scanRepo(r row) Repo {
 	return Repo{
 		ID: id.Repo(r.Text(0)), Tenant: id.Tenant(r.Text(1)), TenantPath: r.Text(2), Name: r.Text(3),
 		Public: r.Bool(4), Created: r.Time(5), Updated: r.Time(6),
@@ -115,7 +113,7 @@ func (c *Control) Repo(ctx context.Context, r id.Repo) (Repo, error) {
 	}
 	before := c.cache.repos.version()
 	var out Repo
-	err := c.db.Read(ctx, func(q *sqlite.Conn) (err error) {
+	err := c.db.Read(ctx, func(q conn) (err error) {
 		out, err = repoByID(q, r)
 		return err
 	})
@@ -126,34 +124,23 @@ func (c *Control) Repo(ctx context.Context, r id.Repo) (Repo, error) {
 	return out, nil
 }
 
-func repoByID(q *sqlite.Conn, r id.Repo) (out Repo, err error) {
-	ok, err := q.First(repoColumns+"WHERE repo_id = ?", func(row *sqlite.Row) { out = scanRepo(row) }, r)
-	if err == nil && !ok {
-		err = notFound("repository " + clip(string(r)))
-	}
+func repoByID(q conn, r id.Repo) (out Repo, err error) {
+	err = find(q, "repository "+clip(string(r)), repoColumns+"WHERE repo_id = ?", func(r row) { out = scanRepo(r) }, r)
 	return out, err
 }
 
 // RepoByName finds a repository by its tenant's path and its name, without regard to case.
 func (c *Control) RepoByName(ctx context.Context, tenantPath, name string) (Repo, error) {
-	if !isASCII(tenantPath) || !isASCII(name) {
-		// The database folds ASCII only, but strings.ToLower makes a k of the Kelvin sign.
-		return Repo{}, notFound("repository")
-	}
-	path := pathKey{strings.ToLower(tenantPath), strings.ToLower(name)}
+	path := pathKey{fold(tenantPath), fold(name)}
 	if r, ok := c.cache.repoByPath(path); ok {
 		return r, nil
 	}
 	before := c.cache.repos.version()
 	var out Repo
-	found := false
-	err := c.db.Read(ctx, func(q *sqlite.Conn) (err error) {
-		found, err = q.First(repoColumns+"WHERE tenant.path = ? AND name = ?", func(row *sqlite.Row) { out = scanRepo(row) }, tenantPath, name)
-		return err
+	err := c.db.Read(ctx, func(q conn) error {
+		return find(q, "repository "+clip(tenantPath)+"/"+clip(name),
+			repoColumns+"WHERE path_key = ? AND name_key = ?", func(r row) { out = scanRepo(r) }, path.tenant, path.name)
 	})
-	if err == nil && !found {
-		err = notFound("repository " + clip(tenantPath) + "/" + clip(name))
-	}
 	if err != nil {
 		return Repo{}, err
 	}
@@ -167,7 +154,7 @@ func (c *Control) RenameRepo(ctx context.Context, r id.Repo, name string) (Repo,
 	if err := checkName("repository name", name); err != nil {
 		return Repo{}, fmt.Errorf("rename repository: %w", err)
 	}
-	out, err := c.updateRepo(ctx, r, func(q *sqlite.Conn, out *Repo) error {
+	out, err := c.updateRepo(ctx, r, func(q conn, out *Repo) error {
 		out.Name = name
 		return mustBeFree(q, Tenant{ID: out.Tenant, Path: out.TenantPath}, name, out.ID)
 	})
@@ -179,7 +166,7 @@ func (c *Control) RenameRepo(ctx context.Context, r id.Repo, name string) (Repo,
 
 // SetPublic lets everybody read a repository, or no longer.
 func (c *Control) SetPublic(ctx context.Context, r id.Repo, public bool) (Repo, error) {
-	out, err := c.updateRepo(ctx, r, func(_ *sqlite.Conn, out *Repo) error {
+	out, err := c.updateRepo(ctx, r, func(_ conn, out *Repo) error {
 		out.Public = public
 		return nil
 	})
@@ -189,9 +176,8 @@ func (c *Control) SetPublic(ctx context.Context, r id.Repo, public bool) (Repo, 
 	return out, nil
 }
 
-func (c *Control) updateRepo(ctx context.Context, r id.Repo, change func(*sqlite.Conn, *Repo) error) (out Repo, err error) {
-	defer c.cache.repos.drop(r)
-	err = c.db.Write(ctx, func(q *sqlite.Conn) error {
+func (c *Control) updateRepo(ctx context.Context, r id.Repo, change func(conn, *Repo) error) (out Repo, err error) {
+	err = c.change(ctx, func(q conn) error {
 		if out, err = repoByID(q, r); err != nil {
 			return err
 		}
@@ -201,21 +187,23 @@ func (c *Control) updateRepo(ctx context.Context, r id.Repo, change func(*sqlite
 		out.Updated = c.timestamp()
 		return q.Exec("UPDATE repo SET name = ?, public = ?, updated = ? WHERE tenant_id = ? AND repo_id = ?",
 			out.Name, out.Public, out.Updated, out.Tenant, out.ID)
-	})
+	}, func() { c.cache.repos.drop(r) }, repoKind)
 	return out, err
 }
 
 // DeleteRepo forgets a repository and the tokens that were good for it alone. Its cell is then garbage.
 func (c *Control) DeleteRepo(ctx context.Context, r id.Repo) error {
-	defer c.cache.principals.clear()
-	defer c.cache.repos.drop(r)
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+	forget := func() {
+		c.cache.repos.drop(r)
+		c.cache.principals.clear()
+	}
+	err := c.change(ctx, func(q conn) error {
 		found, err := repoByID(q, r)
 		if err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM repo WHERE tenant_id = ? AND repo_id = ?", found.Tenant, found.ID)
-	})
+	}, forget, principalKind, repoKind)
 	if err != nil {
 		return fmt.Errorf("delete repository: %w", err)
 	}

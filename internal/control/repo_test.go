@@ -3,9 +3,11 @@ package control_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,8 +18,10 @@ import (
 	"github.com/skep-dev/skep/internal/id"
 )
 
-func TestRepoLife(t *testing.T) {
-	c := open(t)
+func TestRepoLife(t *testing.T) { onEach(t, testRepoLife) }
+
+func testRepoLife(t *testing.T, db backend) {
+	c := open(t, db)
 	clk := &clock{time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)}
 	c.SetClock(clk.now)
 	a := tenant(t, c, "Acme")
@@ -104,8 +108,10 @@ func TestRepoLife(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestCreateRepoWithoutItsCell(t *testing.T) {
-	c := open(t)
+func TestCreateRepoWithoutItsCell(t *testing.T) { onEach(t, testCreateRepoWithoutItsCell) }
+
+func testCreateRepoWithoutItsCell(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "acme")
 
 	// Given that the cell cannot be made, nothing is recorded, and the name is free.
@@ -147,8 +153,10 @@ func TestCreateRepoWithoutItsCell(t *testing.T) {
 }
 
 // TestCreateRepoRace: of many that create one name at once, exactly one does.
-func TestCreateRepoRace(t *testing.T) {
-	c := open(t)
+func TestCreateRepoRace(t *testing.T) { onEach(t, testCreateRepoRace) }
+
+func testCreateRepoRace(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "acme")
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -172,8 +180,10 @@ func TestCreateRepoRace(t *testing.T) {
 	}
 }
 
-func TestReposPages(t *testing.T) {
-	c := open(t)
+func TestReposPages(t *testing.T) { onEach(t, testReposPages) }
+
+func testReposPages(t *testing.T, db backend) {
+	c := open(t, db)
 	a, b := tenant(t, c, "acme"), tenant(t, c, "beta")
 	var all, ofA []id.Repo
 	for i := range 25 {
@@ -234,8 +244,10 @@ func TestReposPages(t *testing.T) {
 }
 
 // TestReposWhileChanging: a cursor skips nothing that was there all the time, and shows nothing twice.
-func TestReposWhileChanging(t *testing.T) {
-	c := open(t)
+func TestReposWhileChanging(t *testing.T) { onEach(t, testReposWhileChanging) }
+
+func testReposWhileChanging(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "acme")
 	var kept, doomed []id.Repo
 	for i := range 20 {
@@ -272,8 +284,10 @@ func TestReposWhileChanging(t *testing.T) {
 }
 
 // BenchmarkLookups: each Git request makes all three, so each should stay below 10 µs.
-func BenchmarkLookups(b *testing.B) {
-	c := open(b)
+func BenchmarkLookups(b *testing.B) { benchEach(b, benchmarkLookups) }
+
+func benchmarkLookups(b *testing.B, db backend) {
+	c := open(b, db)
 	a := tenant(b, c, "acme")
 	web := tenant(b, c, "acme/web")
 	repo(b, c, web.ID, "site")
@@ -299,12 +313,23 @@ func BenchmarkLookups(b *testing.B) {
 	}
 }
 
-func BenchmarkCreateRepo(b *testing.B) {
-	c := open(b)
+func BenchmarkCreateRepo(b *testing.B) { benchEach(b, benchmarkCreateRepo) }
+
+func benchmarkCreateRepo(b *testing.B, db backend) {
+	c := open(b, db)
 	a := tenant(b, c, "acme")
-	i := 0
-	for b.Loop() {
-		i++
-		repo(b, c, a.ID, fmt.Sprint("r", i))
-	}
+	var i atomic.Int64
+	b.Run("one by one", func(b *testing.B) {
+		for b.Loop() {
+			repo(b, c, a.ID, fmt.Sprint("r", i.Add(1)))
+		}
+	})
+	b.Run("8 at once", func(b *testing.B) {
+		b.SetParallelism(max(8/runtime.GOMAXPROCS(0), 1))
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				repo(b, c, a.ID, fmt.Sprint("r", i.Add(1)))
+			}
+		})
+	})
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
-	"github.com/skep-dev/skep/internal/sqlite"
 )
 
 // Tenant is a tenant. Path is its name below its parents' names: acme/platform.
@@ -25,7 +24,7 @@ func (c *Control) CreateTenant(ctx context.Context, path string) (Tenant, error)
 		return Tenant{}, err
 	}
 	t := Tenant{ID: id.NewTenant(), Path: path, Created: c.timestamp()}
-	err = c.db.Write(ctx, func(q *sqlite.Conn) error {
+	err = c.db.Write(ctx, func(q conn) error {
 		if parentPath != "" {
 			parent, err := tenantByPath(q, parentPath)
 			if err != nil {
@@ -49,8 +48,8 @@ func (c *Control) CreateTenant(ctx context.Context, path string) (Tenant, error)
 
 // mustBeFree reports whether a tenant can take another child or repository of this name: one path leads to one thing.
 // The repository self, which is being renamed, is not in its own way.
-func mustBeFree(q *sqlite.Conn, t Tenant, name string, self id.Repo) error {
-	taken, err := q.First("SELECT 1 FROM repo WHERE tenant_id = ? AND name = ? AND repo_id <> ?", func(*sqlite.Row) {}, t.ID, name, self)
+func mustBeFree(q conn, t Tenant, name string, self id.Repo) error {
+	taken, err := exists(q, "SELECT 1 FROM repo WHERE tenant_id = ? AND name_key = ? AND repo_id <> ?", t.ID, fold(name), self)
 	if err != nil {
 		return err
 	}
@@ -60,8 +59,8 @@ func mustBeFree(q *sqlite.Conn, t Tenant, name string, self id.Repo) error {
 	return pathMustBeFree(q, t.Path+"/"+name)
 }
 
-func pathMustBeFree(q *sqlite.Conn, path string) error {
-	taken, err := q.First("SELECT 1 FROM tenant WHERE path = ?", func(*sqlite.Row) {}, path)
+func pathMustBeFree(q conn, path string) error {
+	taken, err := exists(q, "SELECT 1 FROM tenant WHERE path_key = ?", fold(path))
 	if err != nil {
 		return err
 	}
@@ -71,7 +70,7 @@ func pathMustBeFree(q *sqlite.Conn, path string) error {
 	return nil
 }
 
-func insertTenant(q *sqlite.Conn, t Tenant) error {
+func insertTenant(q conn, t Tenant) error {
 	var parent any
 	if t.Parent != "" {
 		parent = t.Parent
@@ -81,7 +80,7 @@ func insertTenant(q *sqlite.Conn, t Tenant) error {
 
 // Tenant finds a tenant by its identifier.
 func (c *Control) Tenant(ctx context.Context, t id.Tenant) (out Tenant, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+	err = c.db.Read(ctx, func(q conn) error {
 		out, err = tenantByID(q, t)
 		return err
 	})
@@ -90,7 +89,7 @@ func (c *Control) Tenant(ctx context.Context, t id.Tenant) (out Tenant, err erro
 
 // TenantByPath finds a tenant by its path.
 func (c *Control) TenantByPath(ctx context.Context, path string) (out Tenant, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+	err = c.db.Read(ctx, func(q conn) error {
 		out, err = tenantByPath(q, path)
 		return err
 	})
@@ -99,30 +98,24 @@ func (c *Control) TenantByPath(ctx context.Context, path string) (out Tenant, er
 
 const tenantColumns = "SELECT tenant_id, parent_id, path, created FROM tenant "
 
-func scanTenant(r *sqlite.Row) Tenant {
+func scanTenant(r row) Tenant {
 	return Tenant{ID: id.Tenant(r.Text(0)), Parent: id.Tenant(r.Text(1)), Path: r.Text(2), Created: r.Time(3)}
 }
 
-func tenantByID(q *sqlite.Conn, t id.Tenant) (out Tenant, err error) {
-	ok, err := q.First(tenantColumns+"WHERE tenant_id = ?", func(r *sqlite.Row) { out = scanTenant(r) }, t)
-	if err == nil && !ok {
-		err = notFound("tenant " + clip(string(t)))
-	}
+func tenantByID(q conn, t id.Tenant) (out Tenant, err error) {
+	err = find(q, "tenant "+clip(string(t)), tenantColumns+"WHERE tenant_id = ?", func(r row) { out = scanTenant(r) }, t)
 	return out, err
 }
 
-func tenantByPath(q *sqlite.Conn, path string) (out Tenant, err error) {
-	ok, err := q.First(tenantColumns+"WHERE path = ?", func(r *sqlite.Row) { out = scanTenant(r) }, path)
-	if err == nil && !ok {
-		err = notFound("tenant " + clip(path))
-	}
+func tenantByPath(q conn, path string) (out Tenant, err error) {
+	err = find(q, "tenant "+clip(path), tenantColumns+"WHERE path_key = ?", func(r row) { out = scanTenant(r) }, fold(path))
 	return out, err
 }
 
 // Tenants lists tenants by path, without regard to case, after a cursor (a path, "" at first).
 func (c *Control) Tenants(ctx context.Context, after string, most int) (out []Tenant, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
-		for r, err := range q.Query(tenantColumns+"WHERE path > ? ORDER BY path LIMIT ?", after, page(most)) {
+	err = c.db.Read(ctx, func(q conn) error {
+		for r, err := range q.Query(tenantColumns+"WHERE path_key > ? ORDER BY path_key LIMIT ?", fold(after), page(most)) {
 			if err != nil {
 				return err
 			}
@@ -135,14 +128,13 @@ func (c *Control) Tenants(ctx context.Context, after string, most int) (out []Te
 
 // DeleteTenant deletes a tenant that has neither repositories nor children; otherwise errkind.Conflict.
 func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant) error {
-	defer c.cache.dropTenants()
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
+	err := c.change(ctx, func(q conn) error {
 		found, err := tenantByID(q, t)
 		if err != nil {
 			return err
 		}
 		const inside = "SELECT 1 FROM tenant WHERE parent_id = ?1 UNION ALL SELECT 1 FROM repo WHERE tenant_id = ?1 LIMIT 1"
-		full, err := q.First(inside, func(*sqlite.Row) {}, t)
+		full, err := exists(q, inside, t)
 		if err != nil {
 			return err
 		}
@@ -150,7 +142,7 @@ func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant) error {
 			return fmt.Errorf("%s is not empty: %w", found.Path, errkind.Conflict)
 		}
 		return q.Exec("DELETE FROM tenant WHERE tenant_id = ?", t)
-	})
+	}, c.cache.dropTenants, lineageKind, principalKind)
 	if err != nil {
 		return fmt.Errorf("delete tenant: %w", err)
 	}
@@ -164,7 +156,7 @@ func (c *Control) Lineage(ctx context.Context, t id.Tenant) ([]id.Tenant, error)
 	}
 	before := c.cache.lineages.version()
 	l := make([]id.Tenant, 0, 4)
-	err := c.db.Read(ctx, func(q *sqlite.Conn) error {
+	err := c.db.Read(ctx, func(q conn) error {
 		for at := t; at != ""; {
 			up, err := tenantByID(q, at)
 			if err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
-	"github.com/skep-dev/skep/internal/sqlite"
 )
 
 // Token is what is known of a token, its secret not included.
@@ -34,10 +33,11 @@ const (
 // and Expires.
 func (c *Control) CreateToken(ctx context.Context, t Token) (Token, string, error) {
 	t.ID, t.Created = id.NewToken(), c.timestamp()
+	var made Token
 	var secret string
 	err := c.checkToken(&t)
 	if err == nil {
-		err = c.db.Write(ctx, func(q *sqlite.Conn) error {
+		err = c.db.Write(ctx, func(q conn) error {
 			if _, err := principalByID(q, t.Principal); err != nil {
 				return err
 			}
@@ -45,16 +45,16 @@ func (c *Control) CreateToken(ctx context.Context, t Token) (Token, string, erro
 				t.Principal, t.Created.Add(-expiredKept)); err != nil {
 				return err
 			}
-			if t, secret, err = insertToken(q, t); err != nil {
+			if made, secret, err = insertToken(q, t); err != nil {
 				return err
 			}
-			return mustHold(q, "tokens of the principal", maxTokens, "SELECT 1 FROM token WHERE principal_id = ? LIMIT -1 OFFSET ?", t.Principal)
+			return mustHold(q, "tokens of the principal", maxTokens, "SELECT 1 FROM token WHERE principal_id = ? LIMIT 1 OFFSET ?", t.Principal)
 		})
 	}
 	if err != nil {
 		return Token{}, "", fmt.Errorf("create token: %w", err)
 	}
-	return t, secret, nil
+	return made, secret, nil
 }
 
 func (c *Control) checkToken(t *Token) error {
@@ -74,7 +74,7 @@ func (c *Control) checkToken(t *Token) error {
 }
 
 // insertToken stores a new token under a new secret.
-func insertToken(q *sqlite.Conn, t Token) (Token, string, error) {
+func insertToken(q conn, t Token) (Token, string, error) {
 	var tenant, repo any
 	if t.Repo != "" {
 		r, err := repoByID(q, t.Repo)
@@ -91,7 +91,7 @@ func insertToken(q *sqlite.Conn, t Token) (Token, string, error) {
 
 const tokenColumns = "SELECT token_id, principal_id, name, repo_id, scope, created, expires FROM token "
 
-func scanToken(r *sqlite.Row) Token {
+func scanToken(r row) Token {
 	return Token{
 		ID: id.Token(r.Text(0)), Principal: id.Principal(r.Text(1)), Name: r.Text(2), Repo: id.Repo(r.Text(3)),
 		Scope: policy.Scope(r.Text(4)), Created: r.Time(5), Expires: r.Time(6),
@@ -100,12 +100,8 @@ func scanToken(r *sqlite.Row) Token {
 
 // TokenByID finds a token by its identifier, expired or not.
 func (c *Control) TokenByID(ctx context.Context, t id.Token) (out Token, err error) {
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
-		ok, err := q.First(tokenColumns+"WHERE token_id = ?", func(r *sqlite.Row) { out = scanToken(r) }, t)
-		if err == nil && !ok {
-			err = notFound("token " + clip(string(t)))
-		}
-		return err
+	err = c.db.Read(ctx, func(q conn) error {
+		return find(q, "token "+clip(string(t)), tokenColumns+"WHERE token_id = ?", func(r row) { out = scanToken(r) }, t)
 	})
 	return out, err
 }
@@ -122,7 +118,7 @@ func (c *Control) Tokens(ctx context.Context, f TokenFilter, after id.Token, mos
 	if f.Principal != "" {
 		query, args = query+" AND principal_id = ?", append(args, f.Principal)
 	}
-	err = c.db.Read(ctx, func(q *sqlite.Conn) error {
+	err = c.db.Read(ctx, func(q conn) error {
 		if f.Repo != "" {
 			// The tenant leads the index. A repository that is gone has no tokens.
 			r, err := repoByID(q, f.Repo)
@@ -145,17 +141,13 @@ func (c *Control) Tokens(ctx context.Context, f TokenFilter, after id.Token, mos
 // RevokeToken deletes a token. Once it returns, the secret is refused.
 func (c *Control) RevokeToken(ctx context.Context, t id.Token) error {
 	var hash auth.Hash
-	defer func() { c.cache.principals.drop(hash) }()
-	err := c.db.Write(ctx, func(q *sqlite.Conn) error {
-		ok, err := q.First("SELECT hash FROM token WHERE token_id = ?", func(r *sqlite.Row) { r.Copy(0, hash[:]) }, t)
-		if err == nil && !ok {
-			err = notFound("token " + clip(string(t)))
-		}
+	err := c.change(ctx, func(q conn) error {
+		err := find(q, "token "+clip(string(t)), "SELECT hash FROM token WHERE token_id = ?", func(r row) { r.Copy(0, hash[:]) }, t)
 		if err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM token WHERE token_id = ?", t)
-	})
+	}, func() { c.cache.principals.drop(hash) }, principalKind)
 	if err != nil {
 		return fmt.Errorf("revoke token: %w", err)
 	}
@@ -173,7 +165,7 @@ func (c *Control) Principal(ctx context.Context, h auth.Hash) (policy.Principal,
 	cred, ok := c.cache.principals.get(h)
 	if !ok {
 		before := c.cache.principals.version()
-		err := c.db.Read(ctx, func(q *sqlite.Conn) (err error) {
+		err := c.db.Read(ctx, func(q conn) (err error) {
 			cred, err = loadCredential(q, h)
 			return err
 		})
@@ -188,10 +180,10 @@ func (c *Control) Principal(ctx context.Context, h auth.Hash) (policy.Principal,
 	return cred.principal, nil
 }
 
-func loadCredential(q *sqlite.Conn, h auth.Hash) (cred credential, err error) {
+func loadCredential(q conn, h auth.Hash) (cred credential, err error) {
 	p := &cred.principal
 	ok, err := q.First(`SELECT principal_id, admin, scope, repo_id, expires, token_id
-		FROM token JOIN principal USING (principal_id) WHERE hash = ?`, func(r *sqlite.Row) {
+		FROM token JOIN principal USING (principal_id) WHERE hash = ?`, func(r row) {
 		p.ID, p.Admin = id.Principal(r.Text(0)), r.Bool(1)
 		p.Scope, p.Repo = policy.Scope(r.Text(2)), id.Repo(r.Text(3))
 		cred.expires, p.Token = r.Time(4), id.Token(r.Text(5))

@@ -15,11 +15,12 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
-	"github.com/skep-dev/skep/internal/sqlite"
 )
 
-func TestTokenCarriesItsPrincipal(t *testing.T) {
-	c := open(t)
+func TestTokenCarriesItsPrincipal(t *testing.T) { onEach(t, testTokenCarriesItsPrincipal) }
+
+func testTokenCarriesItsPrincipal(t *testing.T, db backend) {
+	c := open(t, db)
 	a, b := tenant(t, c, "acme"), tenant(t, c, "beta")
 	r := repo(t, c, a.ID, "site")
 	alice := principal(t, c, "Alice")
@@ -44,8 +45,10 @@ func TestTokenCarriesItsPrincipal(t *testing.T) {
 }
 
 // TestRightsChangeAtOnce: whatever was remembered of a token, after a change returns, the next look-up knows it.
-func TestRightsChangeAtOnce(t *testing.T) {
-	c := open(t)
+func TestRightsChangeAtOnce(t *testing.T) { onEach(t, testRightsChangeAtOnce) }
+
+func testRightsChangeAtOnce(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "acme")
 	alice := principal(t, c, "alice")
 	_, h := token(t, c, control.Token{Principal: alice.ID})
@@ -72,8 +75,10 @@ func TestRightsChangeAtOnce(t *testing.T) {
 	role("")
 }
 
-func TestRefusedTokens(t *testing.T) {
-	c := open(t)
+func TestRefusedTokens(t *testing.T) { onEach(t, testRefusedTokens) }
+
+func testRefusedTokens(t *testing.T, db backend) {
+	c := open(t, db)
 	clk := &clock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	c.SetClock(clk.now)
 	a := tenant(t, c, "acme")
@@ -127,8 +132,10 @@ func TestRefusedTokens(t *testing.T) {
 	refused("of nobody", other)
 }
 
-func TestCreateTokenRefuses(t *testing.T) {
-	c := open(t)
+func TestCreateTokenRefuses(t *testing.T) { onEach(t, testCreateTokenRefuses) }
+
+func testCreateTokenRefuses(t *testing.T, db backend) {
+	c := open(t, db)
 	bob := principal(t, c, "bob")
 	good := control.Token{Principal: bob.ID, Scope: policy.ScopeRead}
 	tests := []struct {
@@ -161,8 +168,10 @@ func TestCreateTokenRefuses(t *testing.T) {
 	}
 }
 
-func TestTokensList(t *testing.T) {
-	c := open(t)
+func TestTokensList(t *testing.T) { onEach(t, testTokensList) }
+
+func testTokensList(t *testing.T, db backend) {
+	c := open(t, db)
 	clk := &clock{time.Now()}
 	c.SetClock(clk.now)
 	a := tenant(t, c, "acme")
@@ -219,15 +228,17 @@ func TestTokensList(t *testing.T) {
 }
 
 // TestSecretsAreNotStored: what is on disk does not contain any secret.
-func TestSecretsAreNotStored(t *testing.T) {
-	c := open(t)
+func TestSecretsAreNotStored(t *testing.T) { onEach(t, testSecretsAreNotStored) }
+
+func testSecretsAreNotStored(t *testing.T, db backend) {
+	c := open(t, db)
 	bob := principal(t, c, "bob")
 	_, secret, err := c.CreateToken(t.Context(), control.Token{Principal: bob.ID, Scope: policy.ScopeRead})
 	must0(t, err)
-	err = c.DB().Read(t.Context(), func(q *sqlite.Conn) error {
-		for r, err := range q.Query("SELECT token_id || ' ' || name || ' ' || hex(hash) || CAST(hash AS TEXT) FROM token") {
+	err = c.DB().Read(t.Context(), func(q control.Conn) error {
+		for r, err := range q.Query("SELECT token_id, name, hash FROM token") {
 			must0(t, err)
-			if strings.Contains(r.Text(0), secret[5:20]) {
+			if strings.Contains(fmt.Sprintf("%s %s %x %s", r.Text(0), r.Text(1), r.Bytes(2), r.Bytes(2)), secret[5:20]) {
 				t.Error("the secret is in the database")
 			}
 		}
@@ -236,8 +247,10 @@ func TestSecretsAreNotStored(t *testing.T) {
 	must0(t, err)
 }
 
-func TestPrincipals(t *testing.T) {
-	c := open(t)
+func TestPrincipals(t *testing.T) { onEach(t, testPrincipals) }
+
+func testPrincipals(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "acme")
 	alice := principal(t, c, "Alice")
 	_, err := c.CreatePrincipal(t.Context(), "alice", false)
@@ -297,8 +310,10 @@ func TestPrincipals(t *testing.T) {
 
 // TestCacheNeverLies: many readers look up what one writer changes. Once a change has returned, no look-up that starts
 // later may answer from before it.
-func TestCacheNeverLies(t *testing.T) {
-	c := open(t)
+func TestCacheNeverLies(t *testing.T) { onEach(t, testCacheNeverLies) }
+
+func testCacheNeverLies(t *testing.T, db backend) {
+	c := open(t, db)
 	a := tenant(t, c, "acme")
 	r := repo(t, c, a.ID, "n0")
 	alice := principal(t, c, "alice")

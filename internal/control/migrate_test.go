@@ -1,0 +1,193 @@
+package control_test
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/postgres"
+	"github.com/skep-dev/skep/internal/postgres/postgrestest"
+	"github.com/skep-dev/skep/internal/sqlite"
+)
+
+// atVersion is what a database of each version can have had in it before the next one. A new version gets a line here with
+// what its own columns and tables may hold.
+var atVersion = []string{
+	1: `
+	INSERT INTO tenant (tenant_id, parent_id, path, created) VALUES ('ten_1', NULL, 'Acme', 1), ('ten_2', 'ten_1', 'Acme/Web', 2), ('ten_3', NULL, 'b_c', 3);
+	INSERT INTO principal (principal_id, name, admin, created) VALUES ('usr_1', 'Admin', 1, 1), ('usr_2', 'bob@example.org', 0, 2);
+	INSERT INTO member (tenant_id, principal_id, role) VALUES ('ten_1', 'usr_2', 'owner');
+	INSERT INTO repo (tenant_id, repo_id, name, public, created, updated) VALUES ('ten_1', 'rep_1', 'Site', 1, 4, 5), ('ten_2', 'rep_2', 'x', 0, 6, 7);
+	INSERT INTO token (token_id, hash, principal_id, tenant_id, repo_id, name, scope, created, expires)
+		VALUES ('tok_1', HASH, 'usr_2', 'ten_1', 'rep_1', 'a token', 'write', 8, 0);`,
+	2: `UPDATE epoch SET changes = changes + 3 WHERE kind = 'repo';`,
+}
+
+var hashOf = map[string]string{
+	"sqlite":   "x'" + strings.Repeat("ab", 32) + "'",
+	"postgres": `'\x` + strings.Repeat("ab", 32) + "'",
+}
+
+// upTo is the schema as a program of that version had it, without the steps that came later.
+func upTo(t *testing.T, of string, version int) (fsys fstest.MapFS, newest int) {
+	t.Helper()
+	all := control.Steps(of)
+	names, err := fs.Glob(all, "*.sql")
+	must0(t, err)
+	fsys = fstest.MapFS{}
+	for _, n := range names[:min(version, len(names))] {
+		text, err := fs.ReadFile(all, n)
+		must0(t, err)
+		fsys[n] = &fstest.MapFile{Data: text}
+	}
+	return fsys, len(names)
+}
+
+// build makes a database with some steps, and runs a script on it.
+func build(t *testing.T, db backend, where string, fsys fs.FS, script string) {
+	t.Helper()
+	if db.name == "postgres" {
+		old, err := postgres.Open(t.Context(), where, fsys, postgres.Options{})
+		must0(t, err)
+		must0(t, old.Close())
+		must0(t, postgrestest.Exec(t.Context(), where, script))
+		return
+	}
+	old, err := sqlite.Open(t.Context(), where, fsys, sqlite.Options{})
+	must0(t, err)
+	must0(t, old.Write(t.Context(), func(c *sqlite.Conn) error {
+		for one := range strings.SplitSeq(script, ";") {
+			if strings.TrimSpace(one) != "" {
+				must0(t, c.Exec(one))
+			}
+		}
+		return nil
+	}))
+	must0(t, old.Close())
+}
+
+// TestEachOlderVersionMigrates: whatever an older program has left is there afterwards, and can be worked with.
+func TestEachOlderVersionMigrates(t *testing.T) {
+	onEach(t, func(t *testing.T, db backend) {
+		_, newest := upTo(t, db.name, 0)
+		if len(atVersion) != newest+1 {
+			t.Fatalf("there are %d versions, and atVersion has data for %d: give the new one a line", newest, len(atVersion)-1)
+		}
+		for version := 1; version <= newest; version++ {
+			t.Run(fmt.Sprint("from ", version), func(t *testing.T) {
+				where := db.fresh(t)
+				fsys, _ := upTo(t, db.name, version)
+				script := strings.ReplaceAll(strings.Join(atVersion[1:version+1], ""), "HASH", hashOf[db.name])
+				build(t, db, where, fsys, script)
+				c := openAt(t, where)
+				run(t, c)
+				checkMigrated(t, c)
+			})
+		}
+	})
+}
+
+func checkMigrated(t *testing.T, c *control.Control) {
+	t.Helper()
+	ctx := t.Context()
+	paths := []string{}
+	tenants, err := c.Tenants(ctx, "", 10)
+	must0(t, err)
+	for _, tn := range tenants {
+		paths = append(paths, tn.Path)
+	}
+	if diff := cmp.Diff([]string{"Acme", "Acme/Web", "b_c"}, paths); diff != "" {
+		t.Errorf("tenants (-want +got):\n%s", diff)
+	}
+	r, err := c.RepoByName(ctx, "ACME", "sITE")
+	if must0(t, err); r.ID != "rep_1" || !r.Public || r.Updated.UnixMicro() != 5 {
+		t.Errorf("repository = %+v", r)
+	}
+	p, err := c.Principal(ctx, [32]byte(slices.Repeat([]byte{0xab}, 32)))
+	if must0(t, err); p.ID != "usr_2" || p.Roles["ten_1"] != policy.Owner || p.Repo != "rep_1" || p.Scope != policy.ScopeWrite {
+		t.Errorf("principal = %+v", p)
+	}
+	_, err = c.CreateTenant(ctx, "ACME")
+	wantKind(t, "a name that was there before", err, errkind.Exists)
+	repo(t, c, "ten_2", "new")
+	must0(t, second(c.SetPublic(ctx, r.ID, false)))
+	if r, err = c.RepoByName(ctx, "acme", "site"); err != nil || r.Public {
+		t.Errorf("made private: %+v, %v", r, err)
+	}
+	must0(t, c.DeletePrincipal(ctx, "usr_2"))
+}
+
+// TestProgramBeforeGoesOn: steps are applied while nodes of the version before serve, and those write as they did.
+func TestProgramBeforeGoesOn(t *testing.T) {
+	where := postgrestest.New(t)
+	_, newest := upTo(t, "postgres", 0)
+	fsys, _ := upTo(t, "postgres", newest)
+	build(t, onPostgres, where, fsys, strings.ReplaceAll(strings.Join(atVersion[1:newest], ""), "HASH", hashOf["postgres"]))
+	checkMigrated(t, openAt(t, where))
+}
+
+func TestNewerDatabaseIsRefused(t *testing.T) { onEach(t, testNewerDatabaseIsRefused) }
+
+func testNewerDatabaseIsRefused(t *testing.T, db backend) {
+	where := db.fresh(t)
+	fsys, newest := upTo(t, db.name, 1000)
+	fsys[fmt.Sprintf("%04d_future.sql", newest+1)] = &fstest.MapFile{Data: []byte("CREATE TABLE future (a TEXT);")}
+	build(t, db, where, fsys, "")
+	_, _, err := control.Open(t.Context(), where)
+	wantKind(t, "a newer database", err, errkind.Unsupported)
+	if want := fmt.Sprintf("its schema %d is newer than this program, which knows %d", newest+1, newest); err != nil && !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q in it", err, want)
+	}
+}
+
+// TestSchemasAgree: the databases have the same steps, and in the end the same tables and columns.
+func TestSchemasAgree(t *testing.T) {
+	var names [2][]string
+	for i, of := range []string{"sqlite", "postgres"} {
+		found, err := fs.Glob(control.Steps(of), "*.sql")
+		names[i] = must(t, found, err)
+	}
+	if diff := cmp.Diff(names[0], names[1]); diff != "" {
+		t.Errorf("steps (-sqlite +postgres):\n%s", diff)
+	}
+	columns := func(db backend, query string) (out []string) {
+		c := openAt(t, db.fresh(t))
+		must0(t, c.DB().Read(t.Context(), func(q control.Conn) error {
+			for r, err := range q.Query(query) {
+				must0(t, err)
+				out = append(out, r.Text(0))
+			}
+			return nil
+		}))
+		slices.Sort(out)
+		return out
+	}
+	lite := columns(onSQLite, `SELECT m.name || '.' || c.name || ' ' || c.type FROM sqlite_schema AS m JOIN pragma_table_xinfo(m.name) AS c
+		WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'`)
+	post := columns(onPostgres, `SELECT table_name || '.' || column_name || ' ' ||
+		CASE data_type WHEN 'text' THEN 'TEXT' WHEN 'bigint' THEN 'INTEGER' WHEN 'bytea' THEN 'BLOB' ELSE data_type END
+		FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'skep_schema'`)
+	if diff := cmp.Diff(lite, post); diff != "" {
+		t.Errorf("columns (-sqlite +postgres):\n%s", diff)
+	}
+	// Without it a list would be in another order, and a cursor would skip.
+	for _, column := range columns(onPostgres, `SELECT table_name || '.' || column_name FROM information_schema.columns
+		WHERE table_schema = 'public' AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'`) {
+		t.Errorf("postgres: column %s lacks COLLATE \"C\"", column)
+	}
+	// What belongs to a tenant can be distributed by it only if each unique key begins with the tenant.
+	for _, index := range columns(onPostgres, `SELECT t.relname || ': ' || i.relname FROM pg_index AS x
+		JOIN pg_class AS i ON i.oid = x.indexrelid JOIN pg_class AS t ON t.oid = x.indrelid
+		JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attname = 'tenant_id' AND a.attnotnull
+		WHERE x.indisunique AND x.indkey[0] <> a.attnum AND t.relname <> 'tenant'`) {
+		t.Errorf("postgres: unique index %s does not begin with tenant_id", index)
+	}
+}
