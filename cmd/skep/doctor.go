@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,11 @@ is listed; the exit code is then 1.`,
 		},
 	}
 	data := cmd.Flags().String("data", "./skep-data", "the data folder")
+	address := cmd.Flags().String("control", "", controlUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if v := os.Getenv("SKEP_CONTROL"); v != "" && !cmd.Flags().Changed("control") {
+			*address = v
+		}
 		dir := *data
 		if len(args) == 1 {
 			dir = args[0]
@@ -31,6 +36,7 @@ is listed; the exit code is then 1.`,
 		bar := newBar(cmd.ErrOrStderr())
 		faults := 0
 		report, err := node.Doctor(cmd.Context(), dir, node.DoctorOptions{
+			Control: *address,
 			Progress: func(repo, what string, done, total int) {
 				bar.step(repo+": "+what, int64(done), int64(total), "")
 			},

@@ -18,6 +18,9 @@ import (
 	"github.com/skep-dev/skep/internal/node"
 )
 
+const controlUsage = "the control plane's database, postgres://USER@HOST/DATABASE (without it: control.db in the data folder); " +
+	"a password is better in SKEP_CONTROL, PGPASSWORD or the password file than on a command line, which others can see"
+
 func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -29,6 +32,7 @@ func newServe() *cobra.Command {
 	flags := cmd.Flags()
 	var opts node.Options
 	flags.StringVar(&opts.DataDir, "data", "./skep-data", "the data folder")
+	flags.StringVar(&opts.Control, "control", "", controlUsage)
 	flags.StringVar(&opts.HTTPAddr, "http", node.DefaultHTTPAddr, "the address to listen on; port 0 takes a free one")
 	flags.StringVar(&opts.PublicURL, "public-url", "", "what users reach the server by, when it is behind a proxy")
 	flags.IntVar(&opts.MaxOpenCells, "max-open-cells", 0, "repositories open at once (0: the default, 1000)")
@@ -108,15 +112,19 @@ func greet(w io.Writer, n *node.Node) error {
 	if secret := n.FirstSecret(); secret != "" {
 		text += fmt.Sprintf("\nThe administrator's token, shown this once and kept in %s:\n\n    %s\n", tokenFile, secret)
 	}
+	token := "$(cat " + quote(tokenFile) + ")"
+	if _, err := os.Stat(tokenFile); err != nil { // taken away, or with the node that made the database
+		token = "YOUR-TOKEN"
+	}
 	scheme, host, _ := strings.Cut(n.URL(), "://")
 	text += fmt.Sprintf(`
 To push a repository, in its folder, and to get it back:
 
-    export SKEP_URL=%s SKEP_TOKEN=$(cat %s)
+    export SKEP_URL=%s SKEP_TOKEN=%s
     git push "%s://any:$SKEP_TOKEN@%s/default/demo.git" HEAD
     git clone "%s://any:$SKEP_TOKEN@%s/default/demo.git" demo
 
-`, n.URL(), quote(tokenFile), scheme, host, scheme, host)
+`, n.URL(), token, scheme, host, scheme, host)
 	_, err = io.WriteString(w, text)
 	return err
 }

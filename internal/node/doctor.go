@@ -13,8 +13,9 @@ import (
 	"github.com/skep-dev/skep/internal/router"
 )
 
-// DoctorOptions say who hears of what Doctor does. Both functions may be nil.
+// DoctorOptions say where the control plane is, and who hears of what Doctor does. Both functions may be nil.
 type DoctorOptions struct {
+	Control  string // as in Options
 	Progress func(repo, what string, done, total int)
 	Fault    func(repo string, err error)
 }
@@ -29,6 +30,9 @@ type DoctorReport struct {
 // doctorPage is how many repositories are listed at once.
 const doctorPage = 200
 
+// cellsDir is what router makes in each data directory.
+const cellsDir = "cells"
+
 // Doctor reads a whole data directory that no node is using: each repository's packs, indexes, objects and references,
 // and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
 // wrong with a repository goes to Fault.
@@ -39,17 +43,25 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 	if opts.Fault == nil {
 		opts.Fault = func(string, error) {}
 	}
-	if _, err := os.Stat(filepath.Join(dir, controlFile)); err != nil {
+	n := &Node{opts: Options{DataDir: dir, Control: opts.Control}}
+	where, err := n.opts.controlAddress()
+	if err != nil {
+		return report, err
+	}
+	mark := controlFile
+	if opts.Control != "" {
+		mark = cellsDir
+	}
+	if _, err := os.Stat(filepath.Join(dir, mark)); err != nil {
 		return report, fmt.Errorf("no data directory of skep is there: %w", errkind.NotFound)
 	}
-	n := &Node{opts: Options{DataDir: dir}}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	// The router first: it sees to it that no server has the directory.
 	if n.router, err = router.Open(ctx, dir, router.Options{}); err != nil {
 		return report, fmt.Errorf("open cells: %w", err)
 	}
-	if n.control, _, err = control.Open(ctx, filepath.Join(dir, controlFile)); err != nil {
-		return report, fmt.Errorf("open control plane: %w", err)
+	if n.control, _, err = control.OpenWith(ctx, where, control.Options{MustExist: true}); err != nil {
+		return report, err // it says that it is about the control plane
 	}
 	known := map[id.Repo]bool{}
 	for after := id.Repo(""); ; {

@@ -6,8 +6,8 @@
 //	err = n.Run(ctx) // until ctx ends; then running requests finish
 //	err = errors.Join(err, n.Close())
 //
-// A data directory belongs to one node at a time. In it are control.db, the cells, and admin-token: the secret of the
-// first administrator's token, which only the first start writes.
+// A data directory belongs to one node at a time. In it are control.db, unless the control plane is on PostgreSQL, the cells, and
+// admin-token: the secret of the first administrator's token, which only the start that makes the database writes.
 package node
 
 import (
@@ -36,6 +36,7 @@ const (
 // Options are a node's settings. The zero Options works.
 type Options struct {
 	DataDir   string // "": skep-data in the working directory
+	Control   string // the control plane's database, a postgres:// address; "": control.db in the data directory
 	HTTPAddr  string // "": 127.0.0.1:7420; a port of 0 lets the system choose
 	PublicURL string // what users reach the server by, if not by the address they connect to
 	Version   string // "": dev
@@ -117,13 +118,19 @@ func (n *Node) AdminTokenPath() string { return filepath.Join(n.opts.DataDir, ad
 
 // Run serves until ctx ends, lets running requests finish, and returns when all parts have ended. It is called once.
 func (n *Node) Run(ctx context.Context) error {
-	// The router works on while the server drains: a push that is under way must find its cell.
+	// The router and the control plane work on while the server drains: a push that is under way must find its cell.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRest()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer stopRest()
 		return n.server.Run(gctx, n.listener)
+	})
+	g.Go(func() error {
+		if err := n.control.Run(rest); err != nil {
+			return fmt.Errorf("run control plane: %w", err)
+		}
+		return nil
 	})
 	g.Go(func() error {
 		if err := n.router.Run(rest); err != nil {

@@ -12,12 +12,21 @@ import (
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/node"
+	"github.com/skep-dev/skep/internal/postgres/postgrestest"
 )
+
+func TestMain(m *testing.M) { os.Exit(postgrestest.Main(m)) }
 
 // start runs a node until the test, or stop, ends it.
 func start(t *testing.T, dir string) (n *node.Node, stop func()) {
 	t.Helper()
-	n, err := node.New(t.Context(), node.Options{DataDir: dir, HTTPAddr: "127.0.0.1:0", DrainTimeout: 5 * time.Second})
+	return startOn(t, dir, "")
+}
+
+// startOn runs a node whose control plane is at an address.
+func startOn(t *testing.T, dir, address string) (n *node.Node, stop func()) {
+	t.Helper()
+	n, err := node.New(t.Context(), node.Options{DataDir: dir, Control: address, HTTPAddr: "127.0.0.1:0", DrainTimeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

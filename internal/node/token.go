@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
@@ -21,35 +22,61 @@ const (
 
 // openControl opens the control plane's database. The first start leaves the administrator's token in a file.
 //
-// The file is made, empty, before the database. So a crash in between leaves one of these states:
+// The file is written before the transaction that makes the token is committed. So a crash in between leaves one of these
+// states:
 //
-//	no database            a first start: make the empty file, then the database, then fill the file
-//	database, empty file   the first start ended before the token was written, and its secret is lost: make another
-//	database, full file    a later start
-//	database, no file      a later start, and somebody took the token away, as is wise
+//	no principals              a first start: write the file, then commit
+//	no principals, full file   the first start ended before the commit: the same again, with another token
+//	principals, full file      a later start
+//	principals, no file        a later start, and somebody took the token away, as is wise; or another node made the database
+//	principals, empty file     as an interrupted first start once left it, its secret lost: make another token
 func (n *Node) openControl(ctx context.Context) (err error) {
-	db := filepath.Join(n.opts.DataDir, controlFile)
-	if _, err := os.Stat(db); errors.Is(err, fs.ErrNotExist) {
-		if err := n.writeToken(""); err != nil {
-			return err
-		}
+	written := false
+	where, err := n.opts.controlAddress()
+	if err != nil {
+		return err
 	}
-	if n.control, n.first, err = control.Open(ctx, db); err != nil {
-		return fmt.Errorf("open control plane: %w", err)
+	n.control, n.first, err = control.OpenWith(ctx, where, control.Options{
+		Log: n.opts.Log,
+		KeepFirst: func(secret string) error {
+			written = true
+			return n.writeToken(secret + "\n")
+		},
+	})
+	if err != nil {
+		return err // it says that it is about the control plane
 	}
-	if n.first == "" {
-		info, err := os.Stat(n.AdminTokenPath())
-		switch {
-		case errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() > 0):
-			return nil
-		case err != nil:
-			return fmt.Errorf("look for the admin token: %w", err)
+	if n.first != "" {
+		return nil
+	}
+	if written { // another node came first: this token is nobody's
+		if err := os.Remove(n.AdminTokenPath()); err != nil {
+			return fmt.Errorf("remove the admin token that is not needed: %w", err)
 		}
-		if n.first, err = replaceToken(ctx, n.control); err != nil {
-			return fmt.Errorf("make the admin token anew: %w", err)
-		}
+		return nil
+	}
+	info, err := os.Stat(n.AdminTokenPath())
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() > 0):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for the admin token: %w", err)
+	}
+	if n.first, err = replaceToken(ctx, n.control); err != nil {
+		return fmt.Errorf("make the admin token anew: %w", err)
 	}
 	return n.writeToken(n.first + "\n")
+}
+
+// controlAddress is where the control plane's database is.
+func (o *Options) controlAddress() (string, error) {
+	switch {
+	case o.Control == "":
+		return filepath.Join(o.DataDir, controlFile), nil
+	case !control.OnPostgres(o.Control): // it is not repeated: it may have a password in it
+		return "", fmt.Errorf("the control plane's database is not given as postgres://…: %w", errkind.Invalid)
+	}
+	return o.Control, nil
 }
 
 func replaceToken(ctx context.Context, c *control.Control) (string, error) {
