@@ -1,34 +1,15 @@
 // Package policy says whether a principal may act on a resource, as a pure function.
 //
-// The rules are written in Cedar, in policies.cedar; this package turns a question into Cedar's terms. Every entrance asks
-// the same way:
+// Every entrance asks the same way:
 //
-//	if !policy.Allow(p, policy.RepoWrite, policy.Resource{Tenant: lineage, Repo: repo.ID, Public: repo.Public}) { … }
+//	if !policy.Allow(p, policy.RepoWrite, policy.Resource{Tenant: lineage, Repo: repo.ID, Path: "acme/api", Rules: rules}) { … }
 //
-// It fails closed: what no policy permits, what Cedar cannot evaluate, and any action, role or scope that is not known
-// here is refused.
+// Three things give rights: built-in roles as a member of a tenant, the documents of a resource's tenants (TOML, see Parse),
+// and a repository's being public. Tokens and denials only take away. Anything that is not known here is refused: an
+// action, a role, a scope, a class.
 package policy
 
 import "github.com/skep-dev/skep/internal/id"
-
-// Action is what a principal wants to do.
-type Action string
-
-// The actions. Each entrance names one.
-const (
-	RepoRead     Action = "repo.read"   // fetch, list references, read content
-	RepoWrite    Action = "repo.write"  // push, commit, update references
-	RepoAdmin    Action = "repo.admin"  // rename, visibility, settings, delete, tokens for it
-	RepoCreate   Action = "repo.create" // in a tenant
-	RepoList     Action = "repo.list"   // of a tenant: the private ones too
-	TenantRead   Action = "tenant.read"
-	TenantCreate Action = "tenant.create" // a child; of the root: a top-level tenant
-	TenantAdmin  Action = "tenant.admin"  // members, deletion
-	SystemAdmin  Action = "system.admin"  // principals, anything of the whole server
-)
-
-// actions are all of them.
-var actions = []Action{RepoRead, RepoWrite, RepoAdmin, RepoCreate, RepoList, TenantRead, TenantCreate, TenantAdmin, SystemAdmin}
 
 // Role is what a principal is in a tenant and in the tenants below it.
 type Role string
@@ -67,16 +48,46 @@ const (
 )
 
 // Known reports whether s is one of the scopes.
-func (s Scope) Known() bool { return s == ScopeRead || s == ScopeWrite || s == ScopeAdmin }
+func (s Scope) Known() bool { return s.rank() > 0 }
+
+// rank orders the scopes; 0 is none.
+func (s Scope) rank() int {
+	switch s {
+	case ScopeRead:
+		return 1
+	case ScopeWrite:
+		return 2
+	case ScopeAdmin:
+		return 3
+	}
+	return 0
+}
+
+// Class is what sort of principal acts.
+type Class string
+
+// The classes.
+const (
+	Human    Class = "human"
+	Pipeline Class = "pipeline" // CI, bots, agents
+	Operator Class = "operator" // controllers that keep something in a state
+	System   Class = "system"   // Skep's own parts
+)
+
+// Known reports whether c is one of the classes.
+func (c Class) Known() bool { return c == Human || c == Pipeline || c == Operator || c == System }
 
 // Principal is who asks, as far as a decision needs it. The zero Principal is anonymous, and so is any without an ID.
 type Principal struct {
-	ID    id.Principal
-	Admin bool               // of the whole server
-	Roles map[id.Tenant]Role // memberships; shared between requests, so never changed
-	Scope Scope              // of the token it came with
-	Repo  id.Repo            // not empty: the token is good for this one repository only
-	Token id.Token           // the token it came with: decisions do not look at it
+	ID     id.Principal
+	Name   string
+	Class  Class
+	Groups []string           // shared between requests, so never changed
+	Admin  bool               // of the whole server
+	Roles  map[id.Tenant]Role // memberships; shared between requests, so never changed
+	Scope  Scope              // of the token it came with
+	Repo   id.Repo            // not empty: the token is good for this one repository only
+	Token  id.Token           // the token it came with: decisions do not look at it
 }
 
 // Anonymous reports whether nobody in particular asks.
@@ -87,6 +98,25 @@ type Resource struct {
 	Tenant []id.Tenant // the tenant, its parent, and so on up; empty for the server itself
 	Repo   id.Repo     // empty for a tenant
 	Public bool        // the repository may be read by anybody
+	Rules  []Rules     // the documents of Tenant; shared between requests, so never changed
+
+	// The resource's name, as patterns see it. Kind may be left out: it is then what Tenant and Repo say.
+	Kind  Kind
+	Path  string // tenant path, TENANT/NAME, TYPE/ID, …
+	Field string // of a config entity
+	At    string // reference or environment; empty when the question is not about one
+}
+
+func (r *Resource) kind() Kind {
+	switch {
+	case r.Kind != "":
+		return r.Kind
+	case r.Repo != "":
+		return KindRepo
+	case len(r.Tenant) > 0:
+		return KindTenant
+	}
+	return KindServer
 }
 
 // Visible reports whether the principal may know that the resource exists. That the server exists is no secret.

@@ -1,0 +1,296 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/skep-dev/skep/internal/id"
+)
+
+// A decision goes through four stages. The first three only take away.
+//
+//	action   it must be one of the closed list
+//	token    its scope must reach as far as the action, and the repository that it is bound to must be the one at hand
+//	denial   no document of the resource's tenants may deny it, unless the principal is excepted
+//	grant    something must allow it: being public, administering the server, membership in one of the tenants, or a role
+//	         that a document of one of them gives
+//
+// What no stage allows is refused. Allow and Explain are one function: with a trace it goes on where it could stop.
+
+// Allow decides. A principal that may not even read a resource must be answered as if it did not exist: see Visible.
+func Allow(p Principal, a Action, r Resource) bool { return decide(&p, a, &r, nil) }
+
+// Decision is an answer with its reasons.
+type Decision struct {
+	Allowed bool
+	Steps   []Step
+}
+
+// Effect is what a step did to the decision.
+type Effect string
+
+// The effects.
+const (
+	Permits Effect = "permits"
+	Forbids Effect = "forbids"
+	Passes  Effect = "passes" // does not concern the question
+)
+
+// Step is one rule that was looked at.
+type Step struct {
+	Effect Effect
+	Rule   string // which one, and where it is written
+	Why    string // why it has that effect
+}
+
+// Explain decides as Allow does, and says how.
+func Explain(p Principal, a Action, r Resource) Decision {
+	t := &trace{}
+	return Decision{Allowed: decide(&p, a, &r, t), Steps: t.steps}
+}
+
+// trace collects steps. A nil trace collects none, and its callers make no texts for it.
+type trace struct{ steps []Step }
+
+func (t *trace) step(e Effect, rule, why string, args ...any) {
+	t.steps = append(t.steps, Step{Effect: e, Rule: rule, Why: fmt.Sprintf(why, args...)})
+}
+
+func decide(p *Principal, a Action, r *Resource, t *trace) bool {
+	number, known := actionNumbers[a]
+	if !known {
+		if t != nil {
+			t.step(Forbids, "actions", "%q is none", clip(string(a)))
+		}
+		return false
+	}
+	if !throughToken(p, &actions[number], r, t) {
+		return false
+	}
+	q := &question{p: p, r: r, bit: 1 << number, row: &actions[number], t: t}
+	if q.denied() {
+		return false
+	}
+	allowed := q.granted()
+	if t != nil && !allowed {
+		t.step(Forbids, "default", "nothing permits it")
+	}
+	return allowed
+}
+
+// throughToken asks whether the credential lets its principal do such a thing at all.
+func throughToken(p *Principal, row *actionRow, r *Resource, t *trace) bool {
+	switch {
+	case p.Repo != "" && p.Repo != r.Repo:
+		if t != nil {
+			t.step(Forbids, "token", "it is good for repository %s only", p.Repo)
+		}
+		return false
+	case p.Anonymous():
+		if row.scope != ScopeRead {
+			if t != nil {
+				t.step(Forbids, "anonymous", "who is not signed in only reads")
+			}
+			return false
+		}
+		return true
+	case p.Scope.rank() < row.scope.rank() || p.Scope.rank() == 0:
+		if t != nil {
+			t.step(Forbids, "token", "its scope %q does not reach as far as %s, which needs %s", p.Scope, row.action, row.scope)
+		}
+		return false
+	}
+	if t != nil {
+		t.step(Passes, "token", "its scope %q lets do it", p.Scope)
+	}
+	return true
+}
+
+// question is a decision under way.
+type question struct {
+	p   *Principal
+	r   *Resource
+	bit actionSet
+	row *actionRow
+	t   *trace
+}
+
+// concerns reports whether a statement is about the question's action and resource.
+func (q *question) concerns(s *permission) bool {
+	if s.actions&q.bit != 0 && s.pattern.matches(q.r) {
+		return true
+	}
+	// To start a push is to push to some reference, and which one is not known yet.
+	if q.row.action == RepoWrite && q.r.At == "" && s.actions&refActions != 0 {
+		some := *s.pattern
+		some.anyAt = true
+		return some.matches(q.r)
+	}
+	return false
+}
+
+func (q *question) denied() bool {
+	if q.r.kind() == KindServer {
+		return false
+	}
+	denied := false
+	for _, g := range q.r.Rules {
+		for i := range g.Doc.denials {
+			d := &g.Doc.denials[i]
+			// Whoever may not push to one reference may still start to push to another.
+			if d.actions&q.bit == 0 || !d.pattern.matches(q.r) || !d.pattern.anyAt && q.r.At == "" && q.r.kind() == KindRepo {
+				if q.t != nil {
+					q.t.step(Passes, g.name(&d.permission, "denial"), "it is about other actions or resources")
+				}
+				continue
+			}
+			if why, ok := q.excepted(g.Doc, &d.except); ok {
+				if q.t != nil {
+					q.t.step(Passes, g.name(&d.permission, "denial"), "it excepts %s", why)
+				}
+				continue
+			}
+			if denied = true; q.t == nil {
+				return true
+			}
+			q.t.step(Forbids, g.name(&d.permission, "denial"), "%s", d.text())
+		}
+	}
+	return denied
+}
+
+func (d *denial) text() string {
+	if d.reason != "" {
+		return d.reason
+	}
+	return "it concerns everybody who is not excepted"
+}
+
+// excepted reports whether a denial leaves the principal alone.
+func (q *question) excepted(doc *Document, e *except) (why string, ok bool) {
+	if q.p.Anonymous() {
+		return "", false
+	}
+	name := lower(q.p.Name)
+	switch {
+	case name != "" && slices.Contains(e.Actors, name):
+		return "its name", true
+	case slices.Contains(e.Classes, q.p.Class):
+		return "its class", true
+	}
+	for _, g := range q.p.Groups {
+		if slices.Contains(e.Groups, lower(g)) {
+			return "the group " + g, true
+		}
+	}
+	if len(e.Roles) == 0 {
+		return "", false
+	}
+	for _, role := range e.Roles {
+		if rank := Role(role).rank(); rank > 0 && q.membership() >= rank {
+			return "the role " + role, true
+		}
+	}
+	doc.rolesOf(q.p, func(r *customRole, _ string) bool {
+		for _, has := range r.inherits {
+			if slices.Contains(e.Roles, has.name) {
+				why, ok = "the role "+has.name, true
+			}
+		}
+		if rank := r.builtin.rank(); rank > 0 {
+			for _, role := range e.Roles {
+				if need := Role(role).rank(); need > 0 && rank >= need {
+					why, ok = "the role "+role, true
+				}
+			}
+		}
+		return !ok
+	})
+	return why, ok
+}
+
+// membership is the rank of the greatest role that the principal has as a member of the resource's tenants.
+func (q *question) membership() (most int) {
+	for _, t := range q.r.Tenant {
+		most = max(most, q.p.Roles[t].rank())
+	}
+	return most
+}
+
+func (q *question) granted() bool {
+	allowed := false
+	yes := func(rule, why string, args ...any) bool {
+		if q.t != nil {
+			q.t.step(Permits, rule, why, args...)
+		}
+		allowed = true
+		return q.t == nil // enough
+	}
+	if q.row.action == RepoRead && q.r.kind() == KindRepo && q.r.Public && yes("public", "everybody may read the repository") {
+		return true
+	}
+	if q.p.Anonymous() {
+		return q.grantedByDocuments(yes) || allowed
+	}
+	if q.p.Admin && yes("administrator", "of the whole server") {
+		return true
+	}
+	if need := q.row.role.rank(); need > 0 {
+		for _, t := range q.r.Tenant {
+			role := q.p.Roles[t]
+			if role.rank() >= need && yes("member", "%s of tenant %s", role, t) {
+				return true
+			}
+			if q.t != nil && role.rank() < need {
+				q.t.step(Passes, "member", "%s of tenant %s, and it takes %s", orNothing(role), t, q.row.role)
+			}
+		}
+	}
+	return q.grantedByDocuments(yes) || allowed
+}
+
+func orNothing(r Role) string {
+	if r == "" {
+		return "not a member"
+	}
+	return string(r)
+}
+
+// grantedByDocuments looks for a role that a document gives. yes says when that is enough.
+func (q *question) grantedByDocuments(yes func(rule, why string, args ...any) bool) bool {
+	for _, g := range q.r.Rules {
+		done := false
+		g.Doc.rolesOf(q.p, func(r *customRole, why string) bool {
+			if need := q.row.role.rank(); need > 0 && r.builtin.rank() >= need {
+				done = yes(g.of("role "+r.name), "given to %s: it is or inherits %s", why, r.builtin)
+			}
+			for _, from := range r.inherits {
+				for i := range from.permissions {
+					if s := &from.permissions[i]; !done && q.concerns(s) {
+						done = yes(g.name(s, "role "+from.name), "given to %s: %s on %s", why, s.actions.names(), s.pattern)
+					} else if q.t != nil {
+						q.t.step(Passes, g.name(s, "role "+from.name), "given to %s, but it is about %s on %s", why, s.actions.names(), s.pattern)
+					}
+				}
+			}
+			return !done
+		})
+		if done {
+			return true
+		}
+	}
+	return false
+}
+
+// Rules are the document of one of a resource's tenants.
+type Rules struct {
+	Tenant id.Tenant
+	Path   string // of the tenant, for explanations
+	Doc    *Document
+}
+
+func (g *Rules) of(what string) string { return "policy of " + g.Path + ", " + what }
+
+func (g *Rules) name(s *permission, what string) string {
+	return fmt.Sprintf("policy of %s, line %d: %s", g.Path, s.line, what)
+}
