@@ -19,7 +19,7 @@ type CommitRequest struct {
 	Changes           []odb.Change
 	Author, Committer git.Signature
 	Message           string
-	Actor             string
+	Writer            protocol.Writer
 }
 
 // maxCommitTries is how often a commit that expects no tip in particular starts again because others moved the branch
@@ -66,7 +66,7 @@ func (c *Cell) tryCommit(ctx context.Context, r *CommitRequest) (o git.OID, move
 	errs, err := c.update(ctx, &push{
 		q:       q,
 		updates: []git.RefUpdate{{Name: r.Branch, Old: tip.OID, New: o}},
-		opts:    protocol.UpdateOptions{Actor: r.Actor, Message: "commit"},
+		opts:    protocol.UpdateOptions{Writer: r.Writer, Message: "commit"},
 	})
 	if err != nil {
 		return o, false, err

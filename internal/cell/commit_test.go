@@ -3,6 +3,7 @@ package cell_test
 import (
 	"errors"
 	"fmt"
+	"github.com/skep-dev/skep/internal/git/protocol"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,7 @@ var someone = git.Signature{Name: []byte("A"), Email: []byte("a@example.com"), W
 
 func request(branch git.RefName, path, content string) cell.CommitRequest {
 	return cell.CommitRequest{
-		Branch: branch, Author: someone, Committer: someone, Message: "edit " + path + "\n", Actor: "usr_y",
+		Branch: branch, Author: someone, Committer: someone, Message: "edit " + path + "\n", Writer: protocol.Writer{Actor: "usr_y"},
 		Changes: []odb.Change{{Path: path, Data: []byte(content)}},
 	}
 }

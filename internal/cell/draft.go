@@ -212,6 +212,8 @@ func (j *judge) remove(u git.RefUpdate) error {
 	switch {
 	case err != nil || !todo:
 		return err
+	case j.push.refused[u] != nil:
+		return j.push.refused[u]
 	case j.settings.DenyDeletes:
 		return fmt.Errorf("deletion prohibited: %w", errkind.Forbidden)
 	case u.Name == j.refs.Head:
@@ -234,8 +236,8 @@ func (j *judge) set(u git.RefUpdate) error {
 		return fmt.Errorf("object %s: %w", u.New, errkind.NotFound)
 	case u.Name.IsBranch() && v.kind != git.Commit:
 		return fmt.Errorf("a branch must name a commit, not a %s: %w", v.kind, errkind.Invalid)
-	case j.push.ff[u] != nil:
-		return j.push.ff[u]
+	case j.push.refused[u] != nil:
+		return j.push.refused[u]
 	case !todo:
 		return nil
 	}

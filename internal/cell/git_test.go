@@ -41,7 +41,7 @@ func serve(dir, service string) (err error) {
 	case "git-upload-pack":
 		err = c.UploadPack(ctx, os.Stdin, os.Stdout, protocol.UploadOptions{Version: version})
 	case "git-receive-pack":
-		err = c.ReceivePack(ctx, os.Stdin, os.Stdout, protocol.ReceiveOptions{Version: version, Actor: "usr_git"})
+		err = c.ReceivePack(ctx, os.Stdin, os.Stdout, protocol.ReceiveOptions{Version: version, Writer: protocol.Writer{Actor: "usr_git"}})
 	default:
 		err = fmt.Errorf("service %q", service)
 	}

@@ -191,7 +191,7 @@ func (r *repo) push(c *cell.Cell, updates ...git.RefUpdate) {
 
 func (r *repo) tryPush(c *cell.Cell, updates ...git.RefUpdate) ([]error, error) {
 	r.t.Helper()
-	return r.pushWith(c, protocol.UpdateOptions{Actor: "usr_x", Message: "push"}, updates...)
+	return r.pushWith(c, protocol.UpdateOptions{Writer: protocol.Writer{Actor: "usr_x"}, Message: "push"}, updates...)
 }
 
 func (r *repo) pushWith(c *cell.Cell, opts protocol.UpdateOptions, updates ...git.RefUpdate) ([]error, error) {

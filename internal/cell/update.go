@@ -27,9 +27,9 @@ type push struct {
 	opts    protocol.UpdateOptions
 	born    bool // HEAD may move to the first branch that is born
 
-	restored *odb.Quarantine   // q, if it came out of what was set aside
-	values   map[git.OID]value // of what references shall name, looked up before the turn
-	ff       map[git.RefUpdate]error
+	restored *odb.Quarantine         // q, if it came out of what was set aside
+	values   map[git.OID]value       // of what references shall name, looked up before the turn
+	refused  map[git.RefUpdate]error // by a rule that needs no turn
 
 	errs []error // the result, once done is closed
 	err  error
@@ -107,8 +107,8 @@ func (c *Cell) prepare(ctx context.Context, p *push) (err error) {
 			p.lookUp(objects)
 		}
 	}
-	if st.settings.DenyNonFastForward {
-		return p.checkForward(ctx, st, objects)
+	if st.settings.DenyNonFastForward || p.opts.May != nil {
+		return p.checkMoves(ctx, st, objects)
 	}
 	return nil
 }
@@ -137,26 +137,49 @@ func lookUp(objects *odb.Store, o git.OID) (v value) {
 	return v
 }
 
-// checkForward finds the updates of branches that are no fast-forward.
-func (p *push) checkForward(ctx context.Context, st *state, objects *odb.Store) error {
-	graph, err := st.graph.next(objects).get()
-	if err != nil {
-		return err
-	}
-	p.ff = map[git.RefUpdate]error{}
+// checkMoves finds the updates that the writer, or the repository's settings, do not allow.
+func (p *push) checkMoves(ctx context.Context, st *state, objects *odb.Store) error {
+	p.refused = map[git.RefUpdate]error{}
 	for _, u := range p.updates {
-		if !u.Name.IsBranch() || u.Old.IsZero() || u.New.IsZero() || u.Old == u.New || !graph.Has(u.New) || !graph.Has(u.Old) {
-			continue // other checks refuse what is wrong with them
+		if u.Old == u.New {
+			continue
 		}
-		ok, err := graph.IsAncestor(ctx, u.Old, u.New)
-		switch {
-		case err != nil:
+		how, err := moveOf(ctx, st, objects, u)
+		if err != nil {
 			return err
-		case !ok:
-			p.ff[u] = fmt.Errorf("non-fast-forward: %w", errkind.Forbidden)
+		}
+		switch {
+		case how == protocol.Force && st.settings.DenyNonFastForward && u.Name.IsBranch():
+			p.refused[u] = fmt.Errorf("non-fast-forward: %w", errkind.Forbidden)
+		case p.opts.May != nil:
+			if err := p.opts.May(u.Name, how); err != nil {
+				p.refused[u] = err
+			}
 		}
 	}
 	return nil
+}
+
+// moveOf says what an update does. Only commits have ancestors: a tag that names another object is forced.
+func moveOf(ctx context.Context, st *state, objects *odb.Store, u git.RefUpdate) (protocol.Move, error) {
+	switch {
+	case u.New.IsZero():
+		return protocol.Delete, nil
+	case u.Old.IsZero():
+		return protocol.Forward, nil
+	}
+	graph, err := st.graph.next(objects).get()
+	if err != nil {
+		return 0, err
+	}
+	if !graph.Has(u.New) || !graph.Has(u.Old) {
+		return protocol.Force, nil
+	}
+	forward, err := graph.IsAncestor(ctx, u.Old, u.New)
+	if err != nil || !forward {
+		return protocol.Force, err
+	}
+	return protocol.Forward, nil
 }
 
 func (c *Cell) enqueue(p *push) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -339,4 +340,50 @@ func TestSamePackTwice(t *testing.T) {
 		t.Errorf("%d packs, want 1", got)
 	}
 	verify(t, c)
+}
+
+// The writer of each reference is asked, with what is done to it; the rest of a push goes through all the same.
+func TestWriterMayMoveSomeReferences(t *testing.T) {
+	h, r := newHome(t), newRepo(t)
+	c := h.open(t)
+	one := r.commit("1")
+	two := r.commit("2", one)
+	other := r.commit("other", one)
+	r.push(c, create(main, two), create(topic, two), create("refs/tags/v1", one))
+	asked := map[git.RefName]protocol.Move{}
+	refuse := errkind.Forbidden
+	opts := protocol.UpdateOptions{Writer: protocol.Writer{Actor: "usr_x", May: func(name git.RefName, how protocol.Move) error {
+		asked[name] = how
+		if name == main || how == protocol.Delete {
+			return refuse
+		}
+		return nil
+	}}, Message: "push"}
+	three := r.commit("3", two)
+	errs, err := r.pushWith(c, opts,
+		move(main, two, three), move(topic, two, other), create("refs/heads/new", three), move("refs/tags/v1", one, two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{refuse, nil, nil, nil} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("update %d: %v, want %v", i, errs[i], want)
+		}
+	}
+	want := map[git.RefName]protocol.Move{main: protocol.Forward, topic: protocol.Force, "refs/heads/new": protocol.Forward, "refs/tags/v1": protocol.Forward}
+	if !maps.Equal(asked, want) {
+		t.Errorf("asked for %v, want %v", asked, want)
+	}
+	if errs, err = r.pushWith(c, opts, move(topic, other, git.ZeroOID)); err != nil || !errors.Is(errs[0], refuse) || asked[topic] != protocol.Delete {
+		t.Errorf("deletion: %v, %v, asked as %v", errs, err, asked[topic])
+	}
+	opts.Atomic = true
+	if errs, err = r.pushWith(c, opts, move(main, two, three), create("refs/heads/more", three)); err != nil || errs[0] == nil || errs[1] == nil {
+		t.Errorf("an atomic push of which one reference is refused: %v, %v", errs, err)
+	}
+	for name, o := range map[git.RefName]git.OID{main: two, topic: other, "refs/heads/new": three} {
+		if ref, _ := c.View().Refs.Get(name); ref.OID != o {
+			t.Errorf("%s is at %s, want %s", name, ref.OID, o)
+		}
+	}
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
@@ -128,7 +131,34 @@ func blur(ctx context.Context, p policy.Principal, started time.Time, err error)
 
 func (s *Server) repoResource(ctx context.Context, r control.Repo) (policy.Resource, error) {
 	lineage, err := s.control.Lineage(ctx, r.Tenant)
-	return policy.Resource{Tenant: lineage, Repo: r.ID, Public: r.Public}, err
+	return policy.Resource{Tenant: lineage, Repo: r.ID, Public: r.Public, Path: r.TenantPath + "/" + r.Name}, err
+}
+
+// writer is a principal as the one who moves a repository's references, each of which policy is asked for.
+func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo) (protocol.Writer, error) {
+	res, err := s.repoResource(ctx, r)
+	if err != nil {
+		return protocol.Writer{}, err
+	}
+	return protocol.Writer{Actor: string(p.ID), May: func(name git.RefName, how protocol.Move) error {
+		res := res
+		res.At = string(name)
+		action := [...]policy.Action{protocol.Forward: policy.RefPush, protocol.Force: policy.RefForce, protocol.Delete: policy.RefDelete}[how]
+		if policy.Allow(p, action, res) {
+			return nil
+		}
+		return denial{errkind.Forbidden, "refused by policy: " + reason(policy.Explain(p, action, res))}
+	}}, nil
+}
+
+// reason is what a decision's last refusal says.
+func reason(d policy.Decision) string {
+	for _, step := range slices.Backward(d.Steps) {
+		if step.Effect == policy.Forbids {
+			return step.Why
+		}
+	}
+	return "nothing permits it"
 }
 
 // findRepo looks a repository up by its ID or TENANT/NAME.

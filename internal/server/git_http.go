@@ -193,7 +193,7 @@ func (s *Server) advertiseReceive(c *call, r *http.Request, p gitPath) error {
 		return err
 	}
 	out := c.begin(receiveAdvert)
-	return out.finish(protocol.AdvertiseReceive(out, view, true, s.receiveOptions(c, r)))
+	return out.finish(protocol.AdvertiseReceive(out, view, true, s.receiveOptions(r, protocol.Writer{})))
 }
 
 // defaultBranch is where the HEAD of a new repository points, if nobody says otherwise.
@@ -256,8 +256,8 @@ func (s *Server) uploadOptions(r *http.Request) protocol.UploadOptions {
 	return protocol.UploadOptions{Version: gitVersion(r), Stateless: true, Agent: s.agent}
 }
 
-func (s *Server) receiveOptions(c *call, r *http.Request) protocol.ReceiveOptions {
-	return protocol.ReceiveOptions{Version: gitVersion(r), Stateless: true, Agent: s.agent, Actor: string(c.principal.ID)}
+func (s *Server) receiveOptions(r *http.Request, w protocol.Writer) protocol.ReceiveOptions {
+	return protocol.ReceiveOptions{Version: gitVersion(r), Stateless: true, Agent: s.agent, Writer: w}
 }
 
 func gitVersion(r *http.Request) protocol.Version {

@@ -97,6 +97,10 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 	if err != nil {
 		return err
 	}
+	w, err := s.writer(ctx, c.principal, repo)
+	if err != nil {
+		return err
+	}
 	cell, err := s.open(ctx, repo)
 	if err != nil {
 		return err
@@ -109,7 +113,7 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 		return err
 	}
 	out := c.begin(receiveResult)
-	return out.finish(cell.ReceivePack(ctx, in, out, s.receiveOptions(c, r)))
+	return out.finish(cell.ReceivePack(ctx, in, out, s.receiveOptions(r, w)))
 }
 
 // startsPush looks at a push's first bytes: is it a probe, or the length of a pkt-line? Anything else must not create a

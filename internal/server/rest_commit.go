@@ -25,12 +25,12 @@ func (a *restAPI) createCommit(ctx context.Context, p policy.Principal, in *stru
 },
 ) (*out[client.CreatedCommit], error) {
 	want := in.Body
-	cell, r, err := a.openRepo(ctx, p, policy.RepoWrite, in.Repo)
+	cell, r, w, err := a.openToWrite(ctx, p, in.Repo)
 	if err != nil {
 		return nil, err
 	}
 	defer cell.Release()
-	req := router.CommitRequest{Parent: want.ExpectedParent, Actor: string(p.ID)}
+	req := router.CommitRequest{Parent: want.ExpectedParent, Writer: w}
 	if want.Branch == "" {
 		return nil, fmt.Errorf("branch is missing: %w", errkind.Invalid)
 	}

@@ -123,7 +123,7 @@ func (a *restAPI) pushPack(ctx context.Context, p policy.Principal, in *struct {
 	New         git.OID `query:"new" doc:"With a bare pack: the value it gets. Default, or 40 zeros: delete it"`
 },
 ) (*pushOut, error) {
-	cell, _, err := a.openRepo(ctx, p, policy.RepoWrite, in.Repo)
+	cell, _, w, err := a.openToWrite(ctx, p, in.Repo)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (a *restAPI) pushPack(ctx context.Context, p policy.Principal, in *struct {
 	if c.body.rc != nil {
 		body = &c.body
 	}
-	res, err := pushTo(ctx, p, cell, body, in.ContentType, client.PushUpdate{Ref: in.Ref, Old: in.Old, New: in.New})
+	res, err := pushTo(ctx, w, cell, body, in.ContentType, client.PushUpdate{Ref: in.Ref, Old: in.Old, New: in.New})
 	if err != nil {
 		_, _ = io.CopyN(io.Discard, body, maxDrain) // the push has failed already
 		if status := statusOf(err); status < http.StatusInternalServerError {
@@ -153,7 +153,7 @@ func (a *restAPI) pushPack(ctx context.Context, p policy.Principal, in *struct {
 }
 
 // pushTo reads the updates and the pack, and does all or nothing.
-func pushTo(ctx context.Context, p policy.Principal, cell *router.Repo, body io.Reader, contentType string, single client.PushUpdate) (client.PushResult, error) {
+func pushTo(ctx context.Context, w protocol.Writer, cell *router.Repo, body io.Reader, contentType string, single client.PushUpdate) (client.PushResult, error) {
 	var none client.PushResult
 	updates, pack, err := readPush(body, contentType, single)
 	if err != nil {
@@ -183,7 +183,7 @@ func pushTo(ctx context.Context, p policy.Principal, cell *router.Repo, body io.
 	if q != nil && q.Received != nil && q.Pack != nil && q.Pack.Len() == 0 {
 		taken = nil // an empty pack: nothing to keep
 	}
-	errs, err := cell.Update(ctx, taken, moves, protocol.UpdateOptions{Atomic: true, Actor: string(p.ID), Message: "push"})
+	errs, err := cell.Update(ctx, taken, moves, protocol.UpdateOptions{Writer: w, Atomic: true, Message: "push"})
 	if err != nil {
 		return none, err
 	}

@@ -128,7 +128,7 @@ func (a *restAPI) deleteRef(ctx context.Context, p policy.Principal, in *struct 
 
 // moveRef sets or, with a zero value, deletes one reference.
 func (a *restAPI) moveRef(ctx context.Context, p policy.Principal, repo, name string, to git.OID, expected *git.OID) (*out[client.Ref], error) {
-	cell, _, err := a.openRepo(ctx, p, policy.RepoWrite, repo)
+	cell, _, w, err := a.openToWrite(ctx, p, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (a *restAPI) moveRef(ctx context.Context, p policy.Principal, repo, name st
 	if expected != nil {
 		u.Old = *expected
 	}
-	errs, err := cell.Update(ctx, nil, []git.RefUpdate{u}, protocol.UpdateOptions{Atomic: true, Actor: string(p.ID), Message: "api"})
+	errs, err := cell.Update(ctx, nil, []git.RefUpdate{u}, protocol.UpdateOptions{Writer: w, Atomic: true, Message: "api"})
 	if err != nil {
 		return nil, err
 	}

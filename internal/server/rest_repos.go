@@ -10,6 +10,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
+	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
@@ -49,6 +50,20 @@ func (a *restAPI) openRepo(ctx context.Context, p policy.Principal, act policy.A
 	}
 	cell, err := a.open(ctx, r)
 	return cell, r, err
+}
+
+// openToWrite is openRepo for somebody who wants to move its references.
+func (a *restAPI) openToWrite(ctx context.Context, p policy.Principal, ref string) (*router.Repo, control.Repo, protocol.Writer, error) {
+	cell, r, err := a.openRepo(ctx, p, policy.RepoWrite, ref)
+	if err != nil {
+		return nil, r, protocol.Writer{}, err
+	}
+	w, err := a.writer(ctx, p, r)
+	if err != nil {
+		cell.Release()
+		return nil, r, w, err
+	}
+	return cell, r, w, nil
 }
 
 func (a *restAPI) repoOut(ctx context.Context, r control.Repo) client.Repo {
@@ -124,7 +139,7 @@ func (a *restAPI) commitInitial(ctx context.Context, p policy.Principal, r contr
 	}
 	_, err = cell.Commit(ctx, router.CommitRequest{
 		Branch: branch, Parent: &git.OID{}, Changes: changes, Author: who, Committer: who,
-		Message: "Initial content\n", Actor: string(p.ID),
+		Message: "Initial content\n", Writer: protocol.Writer{Actor: string(p.ID)}, // whoever may create it may begin it
 	})
 	return err
 }

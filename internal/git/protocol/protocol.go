@@ -108,18 +108,36 @@ type Receiver interface {
 
 // UpdateOptions go with a set of reference updates.
 type UpdateOptions struct {
+	Writer
 	Atomic      bool
 	PushOptions []string
-	Actor       string // who, for the reflog: a principal's ID
 	Message     string // for the reflog: "push"
 }
+
+// Writer is who moves references.
+type Writer struct {
+	Actor string // for the reflog: a principal's ID
+	// May is asked before a reference is moved, for each. Its error is what the client reads. nil allows everything.
+	May func(name git.RefName, how Move) error
+}
+
+// Move is what an update does to a reference.
+type Move uint8
+
+// The moves, from harmless to not. A reference that is made, or moved to what has its old value among its ancestors, loses
+// nothing.
+const (
+	Forward Move = iota
+	Force
+	Delete
+)
 
 // ReceiveOptions are a transport's and a repository's settings for receive-pack. The zero value works.
 type ReceiveOptions struct {
 	Version   Version // V2 falls back to V0, as in git
 	Stateless bool
 	Agent     string
-	Actor     string
+	Writer    Writer
 }
 
 // agentOr returns how this side calls itself.

@@ -137,7 +137,7 @@ func (p *push) update(ctx context.Context, q *odb.Quarantine) error {
 		q = nil // nothing was missing: a reference to what is there already
 	}
 	errs, err := p.rc.Update(ctx, q, updates, UpdateOptions{
-		Atomic: p.cmds.atomic, PushOptions: p.cmds.options, Actor: p.opts.Actor, Message: "push",
+		Writer: p.opts.Writer, Atomic: p.cmds.atomic, PushOptions: p.cmds.options, Message: "push",
 	})
 	if err == nil && len(errs) != len(updates) {
 		err = fmt.Errorf("update answered %d of %d references", len(errs), len(updates))

@@ -247,7 +247,7 @@ func (r *repo) handler(opts protocol.UploadOptions) http.Handler {
 	})
 	mux.HandleFunc("POST /repo.git/git-receive-pack", func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
-		r.end(protocol.ReceivePack(req.Context(), r, body(req), w, protocol.ReceiveOptions{Stateless: true, Actor: "alice"}))
+		r.end(protocol.ReceivePack(req.Context(), r, body(req), w, protocol.ReceiveOptions{Stateless: true, Writer: protocol.Writer{Actor: "alice"}}))
 	})
 	return mux
 }
@@ -341,7 +341,7 @@ func (r *repo) serveConn(ctx context.Context, conn net.Conn, opts protocol.Uploa
 	service, version, _ := strings.Cut(strings.TrimSpace(string(head)), " ")
 	v := protocol.ParseVersion(version)
 	if service == "receive" {
-		return protocol.ReceivePack(ctx, r, conn, conn, protocol.ReceiveOptions{Version: v, Actor: "alice"})
+		return protocol.ReceivePack(ctx, r, conn, conn, protocol.ReceiveOptions{Version: v, Writer: protocol.Writer{Actor: "alice"}})
 	}
 	opts.Version = v
 	return protocol.UploadPack(ctx, r.View(), conn, conn, opts)
