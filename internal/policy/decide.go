@@ -134,7 +134,8 @@ func (q *question) denied() bool {
 		return false
 	}
 	denied := false
-	for _, g := range q.r.Rules {
+	for k := range q.r.Rules {
+		g := &q.r.Rules[k]
 		for i := range g.Doc.denials {
 			d := &g.Doc.denials[i]
 			// Whoever may not push to one reference may still start to push to another.
@@ -144,7 +145,7 @@ func (q *question) denied() bool {
 				}
 				continue
 			}
-			if why, ok := q.excepted(g.Doc, &d.except); ok {
+			if why, ok := q.excepted(g, &d.except); ok {
 				if q.t != nil {
 					q.t.step(Passes, g.name(&d.permission, "denial"), "it excepts %s", why)
 				}
@@ -167,7 +168,7 @@ func (d *denial) text() string {
 }
 
 // excepted reports whether a denial leaves the principal alone.
-func (q *question) excepted(doc *Document, e *except) (why string, ok bool) {
+func (q *question) excepted(rules *Rules, e *except) (why string, ok bool) {
 	if q.p.Anonymous() {
 		return "", false
 	}
@@ -178,9 +179,12 @@ func (q *question) excepted(doc *Document, e *except) (why string, ok bool) {
 	case slices.Contains(e.Classes, q.p.Class):
 		return "its class", true
 	}
-	for _, g := range q.p.Groups {
-		if slices.Contains(e.Groups, lower(g)) {
-			return "the group " + g, true
+	above := q.above(rules.Tenant)
+	for _, t := range above {
+		for _, g := range q.p.Groups[t] {
+			if slices.Contains(e.Groups, lower(g)) {
+				return "the group " + g, true
+			}
 		}
 	}
 	if len(e.Roles) == 0 {
@@ -191,7 +195,7 @@ func (q *question) excepted(doc *Document, e *except) (why string, ok bool) {
 			return "the role " + role, true
 		}
 	}
-	doc.rolesOf(q.p, func(r *customRole, _ string) bool {
+	rules.Doc.rolesOf(q.p, above, func(r *customRole, _ string) bool {
 		for _, has := range r.inherits {
 			if slices.Contains(e.Roles, has.name) {
 				why, ok = "the role "+has.name, true
@@ -207,6 +211,14 @@ func (q *question) excepted(doc *Document, e *except) (why string, ok bool) {
 		return !ok
 	})
 	return why, ok
+}
+
+// above returns a document's tenant and those above it.
+func (q *question) above(t id.Tenant) []id.Tenant {
+	if i := slices.Index(q.r.Tenant, t); i >= 0 {
+		return q.r.Tenant[i:]
+	}
+	return nil
 }
 
 // membership is the rank of the greatest role that the principal has as a member of the resource's tenants.
@@ -258,9 +270,9 @@ func orNothing(r Role) string {
 
 // grantedByDocuments looks for a role that a document gives. yes says when that is enough.
 func (q *question) grantedByDocuments(yes func(rule, why string, args ...any) bool) bool {
-	for _, g := range q.r.Rules {
-		done := false
-		g.Doc.rolesOf(q.p, func(r *customRole, why string) bool {
+	for k := range q.r.Rules {
+		g, done := &q.r.Rules[k], false
+		g.Doc.rolesOf(q.p, q.above(g.Tenant), func(r *customRole, why string) bool {
 			if need := q.row.role.rank(); need > 0 && r.builtin.rank() >= need {
 				done = yes(g.of("role "+r.name), "given to %s: it is or inherits %s", why, r.builtin)
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
 )
 
 // The limits of a document. A decision looks at each statement that may concern its principal.
@@ -199,7 +200,7 @@ func (b *builder) role(name string, path []string) (*customRole, error) {
 	}
 	src, ok := b.src.Role[name]
 	if !ok {
-		return nil, fmt.Errorf("there is no role %q: define [role.%s], or use reader, writer or owner: %w", clip(name), clip(name), errkind.Invalid)
+		return nil, fmt.Errorf("there is no role %q: define [role.%s], or use guest, reader, writer or owner: %w", clip(name), clip(name), errkind.Invalid)
 	}
 	if slices.Contains(path, name) {
 		return nil, fmt.Errorf("role %s inherits itself: %s: %w", name, strings.Join(append(path, name), " → "), errkind.Invalid)
@@ -409,8 +410,12 @@ func clip(s string) string {
 	return s
 }
 
-// rolesOf yields the roles that a principal has by a document, and why.
-func (d *Document) rolesOf(p *Principal, yield func(r *customRole, why string) bool) {
+// rolesOf yields the roles that a principal has by a document, and why. above are the document's tenant and those above it.
+//
+// A name may be anybody's. Patterns, classes and the defaults are for those who belong to one of the tenants: its members and
+// its accounts. Else whoever gets an account somewhere else on the server, under a name that fits, would be let in. A group
+// counts for the documents of its tenant and below.
+func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *customRole, why string) bool) {
 	each := func(list []*customRole, why string) bool {
 		for _, r := range list {
 			if !yield(r, why) {
@@ -423,20 +428,21 @@ func (d *Document) rolesOf(p *Principal, yield func(r *customRole, why string) b
 		each(d.anonymous, "everybody")
 		return
 	}
-	if !each(d.everybody, "everybody who is signed in") || !each(d.byClass[p.Class], "the class "+string(p.Class)) {
-		return
-	}
 	name := lower(p.Name)
-	if name == "" {
+	if name != "" && !each(d.byActor[name], "its name") {
 		return
 	}
-	if !each(d.byActor[name], "its name") {
-		return
-	}
-	for _, g := range p.Groups {
-		if !each(d.byGroup[lower(g)], "the group "+g) {
-			return
+	belongs := false
+	for _, t := range above {
+		for _, g := range p.Groups[t] {
+			if !each(d.byGroup[lower(g)], "the group "+g) {
+				return
+			}
 		}
+		belongs = belongs || p.Home == t || p.Roles[t].Known()
+	}
+	if !belongs || !each(d.everybody, "everybody who belongs to the tenant") || !each(d.byClass[p.Class], "the class "+string(p.Class)) {
+		return
 	}
 	for i := range d.byPattern {
 		if d.byPattern[i].pattern.match(name, false) && !each(d.byPattern[i].roles, "the pattern "+d.byPattern[i].text) {

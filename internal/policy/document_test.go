@@ -53,9 +53,9 @@ reason = "main is protected: open a change instead"
 func TestRulesForReferences(t *testing.T) {
 	t.Parallel()
 	rules := in(t, protectedMain)
-	agent := policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Scope: policy.ScopeWrite}
+	agent := policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Home: acme, Scope: policy.ScopeWrite}
 	writer := policy.Principal{ID: "usr_w", Name: "wim", Class: policy.Human, Scope: policy.ScopeWrite, Roles: map[id.Tenant]policy.Role{acme: policy.Writer}}
-	releaser := policy.Principal{ID: "usr_r", Name: "rita", Class: policy.Human, Scope: policy.ScopeWrite, Groups: []string{"Release"}}
+	releaser := policy.Principal{ID: "usr_r", Name: "rita", Class: policy.Human, Scope: policy.ScopeWrite, Groups: map[id.Tenant][]string{acme: {"Release"}}}
 	owner := policy.Principal{ID: "usr_o", Name: "olga", Scope: policy.ScopeAdmin, Roles: map[id.Tenant]policy.Role{acme: policy.Owner}}
 	admin := policy.Principal{ID: "usr_x", Name: "root", Scope: policy.ScopeAdmin, Admin: true}
 	const main, own = "refs/heads/main", "refs/heads/agents/7"
@@ -75,6 +75,8 @@ func TestRulesForReferences(t *testing.T) {
 		{"agent", agent, policy.RefPush, main, false},
 		{"agent", agent, policy.RepoAdmin, "", false},
 		{"agent with a read token", scoped(agent, policy.ScopeRead), policy.RefPush, own, false},
+		{"another tenant's agent", policy.Principal{ID: "usr_m", Name: "agent-8", Class: policy.Pipeline, Home: other, Scope: policy.ScopeWrite}, policy.RefPush, own, false},
+		{"another tenant's group", policy.Principal{ID: "usr_m", Name: "mallory", Groups: map[id.Tenant][]string{other: {"release"}}, Scope: policy.ScopeWrite}, policy.RefPush, main, false},
 		{"agent in another repository", bound(agent, "repo_other"), policy.RefPush, own, false},
 
 		{"writer", writer, policy.RepoWrite, "", true}, // the denial is of one branch
@@ -158,7 +160,7 @@ actor = "alice"
 roles = ["operator"]
 `)
 	ask := func(who string, a policy.Action, path, field, env string) bool {
-		return policy.Allow(policy.Principal{ID: "usr_1", Name: who, Scope: policy.ScopeAdmin}, a,
+		return policy.Allow(policy.Principal{ID: "usr_1", Name: who, Home: acme, Scope: policy.ScopeAdmin}, a,
 			policy.Resource{Tenant: []id.Tenant{acme}, Kind: policy.KindConfig, Path: path, Field: field, At: env, Rules: rules})
 	}
 	for _, tt := range []struct {
@@ -194,7 +196,7 @@ func TestParseRefuses(t *testing.T) {
 		{"unknown key", "[policy]\nversion = 1\nvresion = 2\n", "line 3, column 1: policy.vresion is not a setting here"},
 		{"later version", "[policy]\nversion = 2\n", "version 1"},
 		{"two headers", "[policy]\n[rbac]\n", "keep one"},
-		{"no such role", "[[assignment]]\nactor = \"a\"\nroles = [\"chief\"]\n", `line 1: there is no role "chief": define [role.chief], or use reader, writer or owner`},
+		{"no such role", "[[assignment]]\nactor = \"a\"\nroles = [\"chief\"]\n", `line 1: there is no role "chief": define [role.chief], or use guest, reader, writer or owner`},
 		{"circle", "[role.a]\ninherits = [\"b\"]\n[role.b]\ninherits = [\"a\"]\n", "role a inherits itself: a → b → a"},
 		{"itself", "[role.a]\ninherits = [\"a\"]\n", "a → a"},
 		{"no such action", "\n[role.a]\npermissions = [{ actions = [\"fly\"], resource = \"repo/*\" }]\n", `line 2: permission 1: "fly" is no action on resources of kind repo: use repo.read,`},
@@ -244,7 +246,7 @@ func TestParseRefuses(t *testing.T) {
 func TestExplainNamesTheRule(t *testing.T) {
 	t.Parallel()
 	res := policy.Resource{Tenant: []id.Tenant{acme}, Repo: "repo_api", Path: "acme/api", At: "refs/heads/main", Rules: in(t, protectedMain)}
-	d := policy.Explain(policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Scope: policy.ScopeWrite}, policy.RefPush, res)
+	d := policy.Explain(policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Home: acme, Scope: policy.ScopeWrite}, policy.RefPush, res)
 	var text strings.Builder
 	for _, s := range d.Steps {
 		fmt.Fprintf(&text, "%s | %s | %s\n", s.Effect, s.Rule, s.Why)
@@ -269,7 +271,7 @@ func FuzzParse(f *testing.F) {
 		for _, k := range []policy.Kind{policy.KindRepo, policy.KindConfig} {
 			res := policy.Resource{Tenant: []id.Tenant{acme}, Kind: k, Path: path, At: at, Rules: []policy.Rules{{Tenant: acme, Path: "acme", Doc: doc}}}
 			for _, a := range policy.Actions() {
-				p := policy.Principal{ID: "usr_1", Name: "agent-1", Scope: policy.ScopeAdmin}
+				p := policy.Principal{ID: "usr_1", Name: "agent-1", Home: acme, Scope: policy.ScopeAdmin}
 				if policy.Allow(p, a, res) != policy.Explain(p, a, res).Allowed {
 					t.Fatalf("Allow and Explain differ on %s", a)
 				}

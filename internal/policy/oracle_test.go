@@ -222,6 +222,7 @@ func (r rules) cedar() string {
 
 // rolesOf says in the plainest way which roles a principal has.
 func (r rules) rolesOf(p policy.Principal) map[string]bool {
+	belongs := p.Home == acme || p.Roles[acme] != ""
 	has := map[string]bool{}
 	var give func(i int)
 	builtin := func(role policy.Role) {
@@ -245,7 +246,9 @@ func (r rules) rolesOf(p policy.Principal) map[string]bool {
 		return has
 	}
 	for _, i := range r.signedIn {
-		give(i)
+		if belongs {
+			give(i)
+		}
 	}
 	for _, a := range r.assigned {
 		match := false
@@ -253,11 +256,11 @@ func (r rules) rolesOf(p policy.Principal) map[string]bool {
 		case "actor":
 			match = a.who == p.Name
 		case "group":
-			match = slices.Contains(p.Groups, a.who)
+			match = slices.Contains(p.Groups[acme], a.who)
 		case "actor_class":
-			match = a.who == string(p.Class)
+			match = belongs && a.who == string(p.Class)
 		default:
-			match = like(strings.ToLower(a.who), p.Name)
+			match = belongs && like(strings.ToLower(a.who), p.Name)
 		}
 		for _, i := range a.roles {
 			if match {
@@ -298,7 +301,7 @@ func (r rules) decide(t *testing.T, list *cedar.PolicySet, p policy.Principal, a
 	who, what := types.EntityUID{Type: "User", ID: "u"}, types.EntityUID{Type: "Repo", ID: "r"}
 	entities := types.EntityMap{
 		who: {UID: who, Attributes: types.NewRecord(types.RecordMap{
-			"name": types.String(p.Name), "class": types.String(p.Class), "groups": set(p.Groups), "roles": set(roles), "signedIn": types.Boolean(!p.Anonymous()),
+			"name": types.String(p.Name), "class": types.String(p.Class), "groups": set(p.Groups[acme]), "roles": set(roles), "signedIn": types.Boolean(!p.Anonymous()),
 		})},
 		what: {UID: what, Attributes: types.NewRecord(types.RecordMap{
 			"path": types.String(strings.ToLower(res.Path)), "at": types.String(res.At), "public": types.Boolean(res.Public),
@@ -330,10 +333,12 @@ func TestDocumentsDecideAsCedarDoes(t *testing.T) {
 		for range 60 {
 			p := policy.Principal{
 				ID: "usr_1", Name: names[rnd.IntN(len(names))], Class: policy.Class(classes[rnd.IntN(len(classes))]),
-				Groups: some(rnd, groups, 2), Scope: policy.ScopeAdmin,
+				// A group of another tenant, even of one below, is another group.
+				Groups: map[id.Tenant][]string{acme: some(rnd, groups, 2), web: some(rnd, groups, 1), other: groups}, Scope: policy.ScopeAdmin,
+				Home: pick(rnd, acme, acme, web, other, ""),
 			}
-			if rnd.IntN(6) == 0 {
-				p.Roles = map[id.Tenant]policy.Role{acme: pick(rnd, policy.Reader, policy.Writer, policy.Owner)}
+			if rnd.IntN(4) == 0 {
+				p.Roles = map[id.Tenant]policy.Role{acme: pick(rnd, policy.Guest, policy.Reader, policy.Writer, policy.Owner)}
 			}
 			if rnd.IntN(6) == 0 {
 				p = policy.Principal{}

@@ -16,6 +16,7 @@ type Role string
 
 // The roles, each with what the one before may do.
 const (
+	Guest  Role = "guest" // belongs to the tenant, and may what its documents say
 	Reader Role = "reader"
 	Writer Role = "writer" // also creates repositories
 	Owner  Role = "owner"  // also administers repositories, members and child tenants
@@ -27,12 +28,14 @@ func (r Role) Known() bool { return r.rank() > 0 }
 // rank orders the roles; 0 is no role.
 func (r Role) rank() int {
 	switch r {
-	case Reader:
+	case Guest:
 		return 1
-	case Writer:
+	case Reader:
 		return 2
-	case Owner:
+	case Writer:
 		return 3
+	case Owner:
+		return 4
 	}
 	return 0
 }
@@ -82,12 +85,13 @@ type Principal struct {
 	ID     id.Principal
 	Name   string
 	Class  Class
-	Groups []string           // shared between requests, so never changed
-	Admin  bool               // of the whole server
-	Roles  map[id.Tenant]Role // memberships; shared between requests, so never changed
-	Scope  Scope              // of the token it came with
-	Repo   id.Repo            // not empty: the token is good for this one repository only
-	Token  id.Token           // the token it came with: decisions do not look at it
+	Home   id.Tenant              // of an account that belongs to a tenant; a person has none
+	Groups map[id.Tenant][]string // by the tenant that a group belongs to; shared between requests, so never changed
+	Admin  bool                   // of the whole server
+	Roles  map[id.Tenant]Role     // memberships; shared between requests, so never changed
+	Scope  Scope                  // of the token it came with
+	Repo   id.Repo                // not empty: the token is good for this one repository only
+	Token  id.Token               // the token it came with: decisions do not look at it
 }
 
 // Anonymous reports whether nobody in particular asks.
