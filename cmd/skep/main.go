@@ -44,7 +44,9 @@ func exitCode(err error) int {
 		fmt.Fprintln(os.Stderr, "skep: interrupted")
 		return exitFailed
 	}
-	for line := range strings.SplitSeq("skep: "+err.Error(), "\n") { // several, when errors were joined
+	// What kind of failure it is, the exit code says.
+	text := strings.TrimSuffix(err.Error(), ": "+errkind.Of(err).Error())
+	for line := range strings.SplitSeq("skep: "+text, "\n") { // several, when errors were joined
 		fmt.Fprintln(os.Stderr, printable(line)) // a server's words may be among them
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -68,7 +70,7 @@ type usageError struct{ error }
 
 func newRoot() *cobra.Command {
 	root := group("skep", "A Git server in which every repository is a cell of its own, and its command line",
-		newServe(), newDoctor(), newVersion(), newLogin(), newRepo(), newImport(), newToken(), newTenant(), newPrincipal())
+		newServe(), newDoctor(), newVersion(), newLogin(), newRepo(), newImport(), newToken(), newTenant(), newPrincipal(), newPolicy())
 	root.Long = `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.
 
 SKEP_URL and SKEP_TOKEN say which server and who you are; without them, what "skep login" stored counts.
