@@ -5,6 +5,9 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/policy"
 )
 
 func newPrincipal() *cobra.Command {
@@ -16,12 +19,13 @@ func newPrincipalCreate() *cobra.Command {
 	cmd := &cobra.Command{Use: "create NAME", Short: "Make a principal", Args: exactly(1)}
 	asJSON := asJSON(cmd)
 	admin := cmd.Flags().Bool("admin", false, "may do anything on the server")
+	class := cmd.Flags().String("class", string(policy.Human), "human, pipeline (CI, bots, agents), operator or system")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect()
 		if err != nil {
 			return err
 		}
-		p, err := c.CreatePrincipal(cmd.Context(), args[0], *admin)
+		p, err := c.CreatePrincipal(cmd.Context(), client.CreatePrincipal{Name: args[0], Class: policy.Class(*class), Admin: *admin})
 		if err != nil {
 			return fmt.Errorf("create principal %s: %w", args[0], err)
 		}
@@ -47,9 +51,9 @@ func newPrincipalList() *cobra.Command {
 		return show(cmd, *asJSON, principals, func(w io.Writer) {
 			rows := make([][]string, len(principals))
 			for i, p := range principals {
-				rows[i] = []string{p.Name, fmt.Sprint(p.Admin), day(p.CreatedAt), string(p.ID)}
+				rows[i] = []string{p.Name, string(p.Class), fmt.Sprint(p.Admin), day(p.CreatedAt), string(p.ID)}
 			}
-			table(w, []string{"PRINCIPAL", "ADMIN", "CREATED", "ID"}, rows)
+			table(w, []string{"PRINCIPAL", "CLASS", "ADMIN", "CREATED", "ID"}, rows)
 		})
 	}
 	return cmd

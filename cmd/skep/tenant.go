@@ -79,12 +79,12 @@ func newTenantMembers() *cobra.Command {
 }
 
 // roles are what grant takes.
-var roles = []policy.Role{policy.Reader, policy.Writer, policy.Owner}
+var roles = []policy.Role{policy.Guest, policy.Reader, policy.Writer, policy.Owner}
 
 func newTenantGrant() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grant PATH PRINCIPAL ROLE",
-		Short: "Make a principal a reader, writer or owner of a tenant and of all below it",
+		Short: "Make a principal a guest, reader, writer or owner of a tenant and of all below it",
 		Args:  exactly(3),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

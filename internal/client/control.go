@@ -92,8 +92,48 @@ func (c *Client) RemoveMember(ctx context.Context, tenant, principal string) err
 }
 
 // CreatePrincipal makes a principal.
-func (c *Client) CreatePrincipal(ctx context.Context, name string, admin bool) (Principal, error) {
-	return send[Principal](ctx, c, http.MethodPost, "/principals", CreatePrincipal{Name: name, Admin: admin})
+func (c *Client) CreatePrincipal(ctx context.Context, p CreatePrincipal) (Principal, error) {
+	return send[Principal](ctx, c, http.MethodPost, "/principals", p)
+}
+
+// Policy returns a tenant's own document of policy.
+func (c *Client) Policy(ctx context.Context, tenant string) (Policy, error) {
+	return get[Policy](ctx, c, "/tenants/"+segment(tenant)+"/policy", nil)
+}
+
+// SetPolicy replaces a tenant's document of policy.
+func (c *Client) SetPolicy(ctx context.Context, tenant string, p SetPolicy) (Policy, error) {
+	return send[Policy](ctx, c, http.MethodPut, "/tenants/"+segment(tenant)+"/policy", p)
+}
+
+// RemovePolicy takes a tenant's document of policy away.
+func (c *Client) RemovePolicy(ctx context.Context, tenant string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: "/tenants/" + segment(tenant) + "/policy"}, nil)
+}
+
+// CheckPolicy asks what a decision would be, and why.
+func (c *Client) CheckPolicy(ctx context.Context, q CheckPolicy) (Decision, error) {
+	return send[Decision](ctx, c, http.MethodPost, "/policy/check", q)
+}
+
+// Groups lists a tenant's groups with their members.
+func (c *Client) Groups(ctx context.Context, tenant string) ([]Group, error) {
+	p, err := get[Page[Group]](ctx, c, "/tenants/"+segment(tenant)+"/groups", nil)
+	return p.Items, err
+}
+
+// JoinGroup puts a principal, by its ID or name, into a tenant's group, which is made if need be.
+func (c *Client) JoinGroup(ctx context.Context, tenant, group, principal string) error {
+	return c.do(ctx, call{method: http.MethodPut, path: groupMember(tenant, group, principal)}, nil)
+}
+
+// LeaveGroup takes a principal out of a tenant's group.
+func (c *Client) LeaveGroup(ctx context.Context, tenant, group, principal string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: groupMember(tenant, group, principal)}, nil)
+}
+
+func groupMember(tenant, group, principal string) string {
+	return "/tenants/" + segment(tenant) + "/groups/" + segment(group) + "/members/" + segment(principal)
 }
 
 // Principals lists the server's principals.

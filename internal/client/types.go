@@ -21,6 +21,7 @@ type Page[T any] struct {
 type Identity struct {
 	Principal id.Principal `json:"principal" doc:"Whom the credential stands for"`
 	Name      string       `json:"name"`
+	Class     policy.Class `json:"class" enum:"human,pipeline,operator,system"`
 	Admin     bool         `json:"admin" doc:"May do anything on this server"`
 	Scope     policy.Scope `json:"scope" enum:"read,write,admin" doc:"What the token lets its principal do"`
 	Repo      id.Repo      `json:"repo,omitempty" doc:"The one repository that the token is good for"`
@@ -43,25 +44,67 @@ type CreateTenant struct {
 type Principal struct {
 	ID        id.Principal `json:"id" example:"usr_01jd4x5vwr9ab3k6m0q7z2c8ye"`
 	Name      string       `json:"name"`
+	Class     policy.Class `json:"class" enum:"human,pipeline,operator,system" doc:"What sort of actor it is"`
 	Admin     bool         `json:"admin" doc:"May do anything on this server"`
 	CreatedAt time.Time    `json:"created_at"`
 }
 
 // CreatePrincipal asks for a new principal.
 type CreatePrincipal struct {
-	Name  string `json:"name" minLength:"1" maxLength:"100"`
-	Admin bool   `json:"admin,omitempty"`
+	Name  string       `json:"name" minLength:"1" maxLength:"100"`
+	Class policy.Class `json:"class,omitempty" enum:"human,pipeline,operator,system" default:"human" doc:"What sort of actor it is: policies may speak of all of one sort"`
+	Admin bool         `json:"admin,omitempty"`
+}
+
+// Policy is a tenant's document of policy: docs/guide/policy.md has its form.
+type Policy struct {
+	Version   int64        `json:"version" doc:"Counts up from 1 with each change; 0 when there never was a document"`
+	Document  string       `json:"document" doc:"TOML; empty when there is none"`
+	UpdatedBy id.Principal `json:"updated_by,omitempty"`
+	UpdatedAt *time.Time   `json:"updated_at,omitempty"`
+}
+
+// SetPolicy replaces a tenant's document.
+type SetPolicy struct {
+	Document        string `json:"document" minLength:"1" maxLength:"262144" doc:"TOML. It is checked as a whole before it takes effect"`
+	ExpectedVersion *int64 `json:"expected_version,omitempty" minimum:"0" doc:"Refuse with 409 unless this is the version there now"`
+}
+
+// CheckPolicy asks what a decision would be, and why.
+type CheckPolicy struct {
+	Principal string        `json:"principal,omitempty" maxLength:"200" doc:"ID or name; default: yourself. Asking about others takes tenant.admin of the resource's tenant"`
+	Action    policy.Action `json:"action" maxLength:"100" example:"ref.push"`
+	Resource  string        `json:"resource" maxLength:"2000" example:"repo/acme/api@refs/heads/main" doc:"server, tenant/PATH or repo/TENANT/NAME[@REF]"`
+}
+
+// Decision is the answer to CheckPolicy.
+type Decision struct {
+	Allowed bool           `json:"allowed"`
+	Steps   []DecisionStep `json:"steps" doc:"The rules that were looked at, in order"`
+}
+
+// DecisionStep is a rule that was looked at.
+type DecisionStep struct {
+	Effect policy.Effect `json:"effect" enum:"permits,forbids,passes"`
+	Rule   string        `json:"rule" example:"policy of acme, line 12: role agent"`
+	Why    string        `json:"why"`
+}
+
+// Group is some principals under one name, for a tenant's policy.
+type Group struct {
+	Name    string      `json:"name"`
+	Members []Principal `json:"members"`
 }
 
 // Member is a principal's role in a tenant.
 type Member struct {
 	Principal Principal   `json:"principal"`
-	Role      policy.Role `json:"role" enum:"reader,writer,owner"`
+	Role      policy.Role `json:"role" enum:"guest,reader,writer,owner"`
 }
 
 // SetMember gives a principal a role.
 type SetMember struct {
-	Role policy.Role `json:"role" enum:"reader,writer,owner"`
+	Role policy.Role `json:"role" enum:"guest,reader,writer,owner"`
 }
 
 // Token is what is known of a token, its secret not included.

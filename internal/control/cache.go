@@ -5,6 +5,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/policy"
 )
 
 // How many of each are remembered: what is hot, not all there is. A repository takes about 300 bytes, a principal with
@@ -12,7 +13,8 @@ import (
 const (
 	maxCachedRepos      = 50_000
 	maxCachedPrincipals = 10_000
-	maxCachedLineages   = 10_000
+	maxCachedStandings  = 10_000
+	maxCachedDocuments  = 1_000 // a parsed one takes a few times its text, mostly some KiB
 )
 
 // caches hold what requests look up. Only what exists is in them, so that making something needs no care.
@@ -24,7 +26,8 @@ type caches struct {
 	repos      recent[id.Repo, Repo]
 	names      recent[pathKey, id.Repo] // hints: repoByPath checks them
 	principals recent[auth.Hash, credential]
-	lineages   recent[id.Tenant, []id.Tenant]
+	standings  recent[id.Tenant, Standing]
+	documents  recent[documentKey, *policy.Document] // nothing of it ever changes
 }
 
 // pathKey is the keys (fold) of a repository's tenant path and name.
@@ -34,7 +37,8 @@ func (c *caches) init(g *gate) {
 	c.repos.init(maxCachedRepos, g)
 	c.names.init(maxCachedRepos, g)
 	c.principals.init(maxCachedPrincipals, g)
-	c.lineages.init(maxCachedLineages, g)
+	c.standings.init(maxCachedStandings, g)
+	c.documents.init(maxCachedDocuments, nil)
 }
 
 // repoByPath finds a repository in memory. A name may lead to a repository that has another name by now; then it is as
@@ -49,7 +53,7 @@ func (c *caches) repoByPath(k pathKey) (Repo, bool) {
 }
 
 func (c *caches) dropTenants() {
-	c.lineages.clear()
+	c.standings.clear()
 	c.principals.clear() // they know their roles in it
 }
 
@@ -57,7 +61,7 @@ func (c *caches) dropTenants() {
 func (c *caches) forget(k kind) {
 	switch k {
 	case lineageKind:
-		c.lineages.clear()
+		c.standings.clear()
 	case principalKind:
 		c.principals.clear()
 	case repoKind:

@@ -1,12 +1,12 @@
 // Package control keeps tenants, members, repositories, principals and tokens.
 //
 // It knows that a repository exists, where, and for whom; what is in it is its cell's. Names and roles are here, decisions
-// are not: package policy takes them from what Lineage, Principal and Repo return.
+// are not: package policy takes them from what Standing, Principal and Repo return.
 //
 // Names keep the case in which they were given, and differ by more than case: acme/Web and acme/web are one repository,
 // found by either. A child tenant and a repository of one tenant do not share a name, as their paths would be the same.
 //
-// What each Git request needs (RepoByName, Principal, Lineage) is remembered, within limits, and forgotten when it
+// What each Git request needs (RepoByName, Principal, Standing) is remembered, within limits, and forgotten when it
 // changes. The database is a SQLite file, which one process owns, or on PostgreSQL, where several nodes may share it: then
 // what one changes counts on the others within a second.
 package control
@@ -106,7 +106,7 @@ func (c *Control) firstStart(ctx context.Context, keep func(string) error) (secr
 		if err := insertTenant(q, Tenant{ID: id.NewTenant(), Path: firstTenant, Created: now}); err != nil {
 			return err
 		}
-		admin := Principal{ID: id.NewPrincipal(), Name: firstPrincipal, Admin: true, Created: now}
+		admin := Principal{ID: id.NewPrincipal(), Name: firstPrincipal, Admin: true, Class: policy.Human, Created: now}
 		if err := insertPrincipal(q, admin); err != nil {
 			return err
 		}

@@ -123,7 +123,7 @@ func repo(tb testing.TB, c *control.Control, tn id.Tenant, name string) control.
 
 func principal(tb testing.TB, c *control.Control, name string) control.Principal {
 	tb.Helper()
-	out, err := c.CreatePrincipal(tb.Context(), name, false)
+	out, err := c.CreatePrincipal(tb.Context(), name, policy.Human, false)
 	return must(tb, out, err)
 }
 
@@ -219,7 +219,7 @@ func testNames(t *testing.T, db backend) {
 	tenant(t, c, "default/api")
 
 	for _, n := range []string{"", "-x", ".x", "a b", "a/b", "ä", "a\x00", long} {
-		_, err := c.CreatePrincipal(t.Context(), n, false)
+		_, err := c.CreatePrincipal(t.Context(), n, policy.Human, false)
 		wantKind(t, fmt.Sprintf("principal %q", n), err, errkind.Invalid)
 	}
 	principal(t, c, "bob+ci@example.org")
@@ -245,7 +245,7 @@ func testTenantTree(t *testing.T, db backend) {
 		t.Errorf("tenant by ID (-want +got):\n%s", diff)
 	}
 	for range 2 { // from the database, then from memory
-		l, err := c.Lineage(t.Context(), ui.ID)
+		l, err := c.Standing(t.Context(), ui.ID)
 		if diff := cmp.Diff([]id.Tenant{ui.ID, web.ID, a.ID}, must(t, l, err)); diff != "" {
 			t.Errorf("lineage (-want +got):\n%s", diff)
 		}
@@ -264,7 +264,7 @@ func testTenantTree(t *testing.T, db backend) {
 	must0(t, c.DeleteRepo(t.Context(), r.ID))
 	must0(t, c.DeleteTenant(t.Context(), ui.ID))
 	wantKind(t, "delete again", c.DeleteTenant(t.Context(), ui.ID), errkind.NotFound)
-	_, err = c.Lineage(t.Context(), ui.ID)
+	_, err = c.Standing(t.Context(), ui.ID)
 	wantKind(t, "lineage of what is gone", err, errkind.NotFound)
 	must0(t, c.DeleteTenant(t.Context(), web.ID))
 

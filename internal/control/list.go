@@ -73,7 +73,6 @@ func (c *Control) repoBatch(ctx context.Context, query string, args []any) (out 
 const (
 	reposOfAll    = repoColumns + "WHERE repo_id > ?1 ORDER BY repo_id LIMIT ?2"
 	reposOfTenant = repoColumns + "WHERE tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2"
-	publicOfAll   = repoColumns + "WHERE public = 1 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2"
 
 	// Cut to the number wanted before anything else of a repository is looked up.
 	publicOf = repoColumns + `WHERE repo_id IN (
@@ -81,10 +80,11 @@ const (
 		WHERE public = 1 AND tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2
 	) ORDER BY repo_id`
 
-	// Two lists in order, each cut to the number wanted, make one: the public ones, and those in the tenants of ?3 and
-	// below. ?3 is an object whose keys count: of its values' and of an array's elements the databases speak differently.
+	// Two lists in order, each cut to the number wanted, make one: the public ones, and those in the tenants of ?3, in
+	// tenants whose documents may give rights to anybody, and below. ?3 is an object whose keys count: of its values' and of an array's elements the databases speak differently.
 	publicOrMine = `WITH RECURSIVE mine (tenant_id) AS (
 		SELECT tenant_id FROM tenant WHERE tenant_id IN (SELECT key FROM json_each(?3))
+		UNION SELECT tenant_id FROM policy WHERE document <> ''
 		UNION SELECT tenant.tenant_id FROM tenant JOIN mine ON tenant.parent_id = mine.tenant_id
 	)
 	` + repoColumns + `WHERE repo_id IN (
@@ -101,18 +101,20 @@ func (c *Control) repoQuery(ctx context.Context, f RepoFilter) (query string, ar
 	switch {
 	case f.Tenant == "" && everything:
 		return reposOfAll, nil, nil
-	case f.Tenant == "" && len(f.For.Roles) == 0:
-		return publicOfAll, nil, nil
 	case f.Tenant == "":
-		text, err := json.Marshal(f.For.Roles)
+		text := []byte("{}")
+		if len(f.For.Roles) > 0 {
+			text, err = json.Marshal(f.For.Roles)
+		}
 		return publicOrMine, []any{string(text)}, err
 	}
 	if !everything {
-		lineage, err := c.Lineage(ctx, f.Tenant)
+		standing, err := c.Standing(ctx, f.Tenant)
 		if err != nil {
 			return "", nil, err
 		}
-		everything = slices.ContainsFunc(lineage, func(t id.Tenant) bool { return f.For.Roles[t] != "" })
+		// Rules may show somebody more than membership does.
+		everything = len(standing.Rules) > 0 || slices.ContainsFunc(standing.Lineage, func(t id.Tenant) bool { return f.For.Roles[t] != "" })
 	}
 	if everything {
 		return reposOfTenant, []any{f.Tenant}, nil

@@ -61,9 +61,9 @@ func testReposForIsOnlyFaster(t *testing.T, db backend) {
 	}
 	for _, p := range principals {
 		visible := func(r control.Repo) bool {
-			lineage, err := c.Lineage(t.Context(), r.Tenant)
+			lineage, err := c.Standing(t.Context(), r.Tenant)
 			must0(t, err)
-			return policy.Visible(p, policy.Resource{Tenant: lineage, Repo: r.ID, Public: r.Public})
+			return policy.Visible(p, policy.Resource{Tenant: lineage.Lineage, Repo: r.ID, Public: r.Public})
 		}
 		for _, tn := range append([]id.Tenant{""}, tenants...) {
 			want := list(control.RepoFilter{Tenant: tn, Visible: visible})

@@ -29,6 +29,10 @@ var atVersion = []string{
 	INSERT INTO token (token_id, hash, principal_id, tenant_id, repo_id, name, scope, created, expires)
 		VALUES ('tok_1', HASH, 'usr_2', 'ten_1', 'rep_1', 'a token', 'write', 8, 0);`,
 	2: `UPDATE epoch SET changes = changes + 3 WHERE kind = 'repo';`,
+	3: `
+	INSERT INTO policy (tenant_id, version, document, principal_id, updated) VALUES ('ten_1', 4, '[policy]', 'usr_2', 9);
+	INSERT INTO group_member (tenant_id, name_key, principal_id, name) VALUES ('ten_1', 'release', 'usr_2', 'Release');
+	UPDATE principal SET class = 'pipeline' WHERE principal_id = 'usr_2';`,
 }
 
 var hashOf = map[string]string{

@@ -14,17 +14,22 @@ import (
 type Principal struct {
 	ID      id.Principal
 	Name    string
+	Class   policy.Class
 	Admin   bool
 	Created time.Time
 }
 
 // CreatePrincipal makes a principal without memberships or tokens.
-func (c *Control) CreatePrincipal(ctx context.Context, name string, admin bool) (Principal, error) {
-	if err := checkPrincipalName(name); err != nil {
+func (c *Control) CreatePrincipal(ctx context.Context, name string, class policy.Class, admin bool) (Principal, error) {
+	err := checkPrincipalName(name)
+	if err == nil && !class.Known() {
+		err = fmt.Errorf("class %q is none of human, pipeline, operator, system: %w", clip(string(class)), errkind.Invalid)
+	}
+	if err != nil {
 		return Principal{}, fmt.Errorf("create principal: %w", err)
 	}
-	p := Principal{ID: id.NewPrincipal(), Name: name, Admin: admin, Created: c.timestamp()}
-	err := c.db.Write(ctx, func(q conn) error {
+	p := Principal{ID: id.NewPrincipal(), Name: name, Class: class, Admin: admin, Created: c.timestamp()}
+	err = c.db.Write(ctx, func(q conn) error {
 		taken, err := exists(q, "SELECT 1 FROM principal WHERE name_key = ?", fold(name))
 		if err != nil {
 			return err
@@ -41,13 +46,13 @@ func (c *Control) CreatePrincipal(ctx context.Context, name string, admin bool) 
 }
 
 func insertPrincipal(q conn, p Principal) error {
-	return q.Exec("INSERT INTO principal (principal_id, name, admin, created) VALUES (?, ?, ?, ?)", p.ID, p.Name, p.Admin, p.Created)
+	return q.Exec("INSERT INTO principal (principal_id, name, admin, created, class) VALUES (?, ?, ?, ?, ?)", p.ID, p.Name, p.Admin, p.Created, p.Class)
 }
 
-const principalColumns = "SELECT principal_id, principal.name, admin, principal.created FROM principal "
+const principalColumns = "SELECT principal_id, principal.name, admin, principal.created, class FROM principal "
 
 func scanPrincipal(r row) Principal {
-	return Principal{ID: id.Principal(r.Text(0)), Name: r.Text(1), Admin: r.Bool(2), Created: r.Time(3)}
+	return Principal{ID: id.Principal(r.Text(0)), Name: r.Text(1), Admin: r.Bool(2), Created: r.Time(3), Class: policy.Class(r.Text(4))}
 }
 
 // PrincipalByID finds a principal by its identifier.
@@ -178,7 +183,7 @@ func (c *Control) RemoveMember(ctx context.Context, t id.Tenant, p id.Principal)
 
 // Members lists who has a role in the tenant itself, by name. Roles from tenants above are not among them.
 func (c *Control) Members(ctx context.Context, t id.Tenant) (out []Member, err error) {
-	const query = `SELECT principal_id, principal.name, admin, principal.created, role
+	const query = `SELECT principal_id, principal.name, admin, principal.created, class, role
 		FROM member JOIN principal USING (principal_id) WHERE tenant_id = ? ORDER BY principal.name_key`
 	err = c.db.Read(ctx, func(q conn) error {
 		if _, err := tenantByID(q, t); err != nil {
@@ -188,7 +193,7 @@ func (c *Control) Members(ctx context.Context, t id.Tenant) (out []Member, err e
 			if err != nil {
 				return err
 			}
-			out = append(out, Member{Principal: scanPrincipal(r), Role: policy.Role(r.Text(4))})
+			out = append(out, Member{Principal: scanPrincipal(r), Role: policy.Role(r.Text(5))})
 		}
 		return nil
 	})

@@ -298,7 +298,7 @@ func benchmarkLookups(b *testing.B, db backend) {
 		lookups := map[string]func() error{
 			"repo":      func() error { return second(c.RepoByName(b.Context(), "acme/web", "site")) },
 			"principal": func() error { return second(c.Principal(b.Context(), h)) },
-			"lineage":   func() error { return second(c.Lineage(b.Context(), web.ID)) },
+			"lineage":   func() error { return second(c.Standing(b.Context(), web.ID)) },
 		}
 		for name, look := range lookups {
 			b.Run(fmt.Sprintf("%s/cold=%v", name, cold), func(b *testing.B) {

@@ -93,7 +93,7 @@ func TestOtherNodesForget(t *testing.T) {
 		}},
 		{"renamed", func() error { return second(one.RenameRepo(ctx, r.ID, "home")) }, func() bool { return found(two.RepoByName(ctx, "acme", "site")) }},
 		{"repository deleted", func() error { return one.DeleteRepo(ctx, doomed.ID) }, known(bound)},
-		{"tenant deleted", func() error { return one.DeleteTenant(ctx, gone.ID) }, func() bool { return found(two.Lineage(ctx, gone.ID)) }},
+		{"tenant deleted", func() error { return one.DeleteTenant(ctx, gone.ID) }, func() bool { return found(two.Standing(ctx, gone.ID)) }},
 		{"role in it", func() error { return nil }, roleIn(gone.ID)},
 		{"principal deleted", func() error { return one.DeletePrincipal(ctx, bob.ID) }, known(bobs)},
 	}
@@ -232,7 +232,7 @@ func TestNodesCreateOneName(t *testing.T) {
 			attempts := map[string]func() error{
 				"repo":      func() error { return second(c.CreateRepo(t.Context(), a.ID, fmt.Sprint("r", round), false, nil)) },
 				"tenant":    func() error { return second(c.CreateTenant(t.Context(), fmt.Sprint("T", round))) },
-				"principal": func() error { return second(c.CreatePrincipal(t.Context(), fmt.Sprint("p", round), false)) },
+				"principal": func() error { return second(c.CreatePrincipal(t.Context(), fmt.Sprint("p", round), policy.Human, false)) },
 				// A child tenant and a repository of one path: no constraint of the database forbids that.
 				"path": func() error {
 					if i%2 == 0 {
@@ -270,7 +270,7 @@ func TestLastAdminStays(t *testing.T) {
 	for round := range 5 {
 		admin, err := nodes[0].PrincipalByName(t.Context(), "admin")
 		must0(t, err)
-		other, err := nodes[0].CreatePrincipal(t.Context(), fmt.Sprint("other", round), true)
+		other, err := nodes[0].CreatePrincipal(t.Context(), fmt.Sprint("other", round), policy.Human, true)
 		must0(t, err)
 		errs := make([]error, 2)
 		var wg sync.WaitGroup
@@ -283,7 +283,7 @@ func TestLastAdminStays(t *testing.T) {
 			t.Fatal("no admin is left")
 		case errs[0] == nil: // the other one is the admin of the next round
 			wantKind(t, "the last admin", errs[1], errkind.Conflict)
-			must0(t, second(nodes[0].CreatePrincipal(t.Context(), "admin", true)))
+			must0(t, second(nodes[0].CreatePrincipal(t.Context(), "admin", policy.Human, true)))
 			must0(t, nodes[0].DeletePrincipal(t.Context(), other.ID))
 		default:
 			wantKind(t, "the last admin", errs[0], errkind.Conflict)
@@ -300,7 +300,7 @@ func testOddTextIsTheSameEverywhere(t *testing.T, db backend) {
 		for what, err := range map[string]error{
 			"Tenant":          second(c.Tenant(ctx, id.Tenant(odd))),
 			"TenantByPath":    second(c.TenantByPath(ctx, odd)),
-			"Lineage":         second(c.Lineage(ctx, id.Tenant(odd))),
+			"Standing":        second(c.Standing(ctx, id.Tenant(odd))),
 			"Repo":            second(c.Repo(ctx, id.Repo(odd))),
 			"RepoByName":      second(c.RepoByName(ctx, "default", odd)),
 			"PrincipalByID":   second(c.PrincipalByID(ctx, id.Principal(odd))),

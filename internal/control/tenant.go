@@ -148,28 +148,3 @@ func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant) error {
 	}
 	return nil
 }
-
-// Lineage is what policy.Resource.Tenant wants: the tenant, its parent, and so on up. The caller does not change it.
-func (c *Control) Lineage(ctx context.Context, t id.Tenant) ([]id.Tenant, error) {
-	if l, ok := c.cache.lineages.get(t); ok {
-		return l, nil
-	}
-	before := c.cache.lineages.version()
-	l := make([]id.Tenant, 0, 4)
-	err := c.db.Read(ctx, func(q conn) error {
-		for at := t; at != ""; {
-			up, err := tenantByID(q, at)
-			if err != nil {
-				return err
-			}
-			l = append(l, at)
-			at = up.Parent
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.cache.lineages.put(t, l, before)
-	return l, nil
-}

@@ -182,11 +182,12 @@ func (c *Control) Principal(ctx context.Context, h auth.Hash) (policy.Principal,
 
 func loadCredential(q conn, h auth.Hash) (cred credential, err error) {
 	p := &cred.principal
-	ok, err := q.First(`SELECT principal_id, admin, scope, repo_id, expires, token_id
+	ok, err := q.First(`SELECT principal_id, admin, scope, repo_id, expires, token_id, principal.name, class
 		FROM token JOIN principal USING (principal_id) WHERE hash = ?`, func(r row) {
 		p.ID, p.Admin = id.Principal(r.Text(0)), r.Bool(1)
 		p.Scope, p.Repo = policy.Scope(r.Text(2)), id.Repo(r.Text(3))
 		cred.expires, p.Token = r.Time(4), id.Token(r.Text(5))
+		p.Name, p.Class = r.Text(6), policy.Class(r.Text(7))
 	}, h)
 	if err != nil {
 		return credential{}, err
@@ -194,12 +195,5 @@ func loadCredential(q conn, h auth.Hash) (cred credential, err error) {
 	if !ok {
 		return credential{}, fmt.Errorf("token is not known: %w", errkind.Unauthorized)
 	}
-	p.Roles = map[id.Tenant]policy.Role{}
-	for r, err := range q.Query("SELECT tenant_id, role FROM member WHERE principal_id = ?", p.ID) {
-		if err != nil {
-			return credential{}, err
-		}
-		p.Roles[id.Tenant(r.Text(0))] = policy.Role(r.Text(1))
-	}
-	return cred, nil
+	return cred, loadBelonging(q, p)
 }

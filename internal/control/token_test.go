@@ -253,7 +253,7 @@ func testPrincipals(t *testing.T, db backend) {
 	c := open(t, db)
 	a := tenant(t, c, "acme")
 	alice := principal(t, c, "Alice")
-	_, err := c.CreatePrincipal(t.Context(), "alice", false)
+	_, err := c.CreatePrincipal(t.Context(), "alice", policy.Human, false)
 	wantKind(t, "the same name in other case", err, errkind.Exists)
 	got, err := c.PrincipalByName(t.Context(), "ALICE")
 	if diff := cmp.Diff(alice, must(t, got, err)); diff != "" {
@@ -287,7 +287,7 @@ func testPrincipals(t *testing.T, db backend) {
 	admin, err := c.PrincipalByName(t.Context(), "admin")
 	must0(t, err)
 	wantKind(t, "delete the last admin", c.DeletePrincipal(t.Context(), admin.ID), errkind.Conflict)
-	root, err := c.CreatePrincipal(t.Context(), "root", true)
+	root, err := c.CreatePrincipal(t.Context(), "root", policy.Human, true)
 	must0(t, err)
 	must0(t, c.DeletePrincipal(t.Context(), admin.ID))
 	wantKind(t, "delete the last admin", c.DeletePrincipal(t.Context(), root.ID), errkind.Conflict)

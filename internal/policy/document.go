@@ -410,11 +410,35 @@ func clip(s string) string {
 	return s
 }
 
+// Inside checks that each pattern of the document may match something of a tenant, whose path is given, or of those below it:
+// a document says nothing of anything else, and one that seems to is a mistake.
+func (d *Document) Inside(tenant string) error {
+	check := func(s *permission) error {
+		if s.pattern.reaches(lower(tenant)) {
+			return nil
+		}
+		return fmt.Errorf("policy: line %d: resource %s is not in tenant %s: %w", s.line, s.pattern, tenant, errkind.Invalid)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.roles)) {
+		for i := range d.roles[name].permissions {
+			if err := check(&d.roles[name].permissions[i]); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range d.denials {
+		if err := check(&d.denials[i].permission); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // rolesOf yields the roles that a principal has by a document, and why. above are the document's tenant and those above it.
 //
-// A name may be anybody's. Patterns, classes and the defaults are for those who belong to one of the tenants: its members and
-// its accounts. Else whoever gets an account somewhere else on the server, under a name that fits, would be let in. A group
-// counts for the documents of its tenant and below.
+// A name may be anybody's. Patterns, classes and the defaults are for the members of the tenants, guests among them: else
+// whoever gets an account somewhere else on the server, under a name that fits, would be let in. A group counts for the
+// documents of its tenant and below.
 func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *customRole, why string) bool) {
 	each := func(list []*customRole, why string) bool {
 		for _, r := range list {
@@ -439,9 +463,9 @@ func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *custom
 				return
 			}
 		}
-		belongs = belongs || p.Home == t || p.Roles[t].Known()
+		belongs = belongs || p.Roles[t].Known()
 	}
-	if !belongs || !each(d.everybody, "everybody who belongs to the tenant") || !each(d.byClass[p.Class], "the class "+string(p.Class)) {
+	if !belongs || !each(d.everybody, "every member") || !each(d.byClass[p.Class], "the class "+string(p.Class)) {
 		return
 	}
 	for i := range d.byPattern {

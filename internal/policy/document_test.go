@@ -53,7 +53,7 @@ reason = "main is protected: open a change instead"
 func TestRulesForReferences(t *testing.T) {
 	t.Parallel()
 	rules := in(t, protectedMain)
-	agent := policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Home: acme, Scope: policy.ScopeWrite}
+	agent := policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Roles: map[id.Tenant]policy.Role{acme: policy.Guest}, Scope: policy.ScopeWrite}
 	writer := policy.Principal{ID: "usr_w", Name: "wim", Class: policy.Human, Scope: policy.ScopeWrite, Roles: map[id.Tenant]policy.Role{acme: policy.Writer}}
 	releaser := policy.Principal{ID: "usr_r", Name: "rita", Class: policy.Human, Scope: policy.ScopeWrite, Groups: map[id.Tenant][]string{acme: {"Release"}}}
 	owner := policy.Principal{ID: "usr_o", Name: "olga", Scope: policy.ScopeAdmin, Roles: map[id.Tenant]policy.Role{acme: policy.Owner}}
@@ -75,7 +75,7 @@ func TestRulesForReferences(t *testing.T) {
 		{"agent", agent, policy.RefPush, main, false},
 		{"agent", agent, policy.RepoAdmin, "", false},
 		{"agent with a read token", scoped(agent, policy.ScopeRead), policy.RefPush, own, false},
-		{"another tenant's agent", policy.Principal{ID: "usr_m", Name: "agent-8", Class: policy.Pipeline, Home: other, Scope: policy.ScopeWrite}, policy.RefPush, own, false},
+		{"another tenant's agent", policy.Principal{ID: "usr_m", Name: "agent-8", Class: policy.Pipeline, Roles: map[id.Tenant]policy.Role{other: policy.Owner}, Scope: policy.ScopeWrite}, policy.RefPush, own, false},
 		{"another tenant's group", policy.Principal{ID: "usr_m", Name: "mallory", Groups: map[id.Tenant][]string{other: {"release"}}, Scope: policy.ScopeWrite}, policy.RefPush, main, false},
 		{"agent in another repository", bound(agent, "repo_other"), policy.RefPush, own, false},
 
@@ -160,7 +160,7 @@ actor = "alice"
 roles = ["operator"]
 `)
 	ask := func(who string, a policy.Action, path, field, env string) bool {
-		return policy.Allow(policy.Principal{ID: "usr_1", Name: who, Home: acme, Scope: policy.ScopeAdmin}, a,
+		return policy.Allow(policy.Principal{ID: "usr_1", Name: who, Roles: map[id.Tenant]policy.Role{acme: policy.Guest}, Scope: policy.ScopeAdmin}, a,
 			policy.Resource{Tenant: []id.Tenant{acme}, Kind: policy.KindConfig, Path: path, Field: field, At: env, Rules: rules})
 	}
 	for _, tt := range []struct {
@@ -246,7 +246,7 @@ func TestParseRefuses(t *testing.T) {
 func TestExplainNamesTheRule(t *testing.T) {
 	t.Parallel()
 	res := policy.Resource{Tenant: []id.Tenant{acme}, Repo: "repo_api", Path: "acme/api", At: "refs/heads/main", Rules: in(t, protectedMain)}
-	d := policy.Explain(policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Home: acme, Scope: policy.ScopeWrite}, policy.RefPush, res)
+	d := policy.Explain(policy.Principal{ID: "usr_a", Name: "agent-7", Class: policy.Pipeline, Roles: map[id.Tenant]policy.Role{acme: policy.Guest}, Scope: policy.ScopeWrite}, policy.RefPush, res)
 	var text strings.Builder
 	for _, s := range d.Steps {
 		fmt.Fprintf(&text, "%s | %s | %s\n", s.Effect, s.Rule, s.Why)
@@ -271,7 +271,7 @@ func FuzzParse(f *testing.F) {
 		for _, k := range []policy.Kind{policy.KindRepo, policy.KindConfig} {
 			res := policy.Resource{Tenant: []id.Tenant{acme}, Kind: k, Path: path, At: at, Rules: []policy.Rules{{Tenant: acme, Path: "acme", Doc: doc}}}
 			for _, a := range policy.Actions() {
-				p := policy.Principal{ID: "usr_1", Name: "agent-1", Home: acme, Scope: policy.ScopeAdmin}
+				p := policy.Principal{ID: "usr_1", Name: "agent-1", Roles: map[id.Tenant]policy.Role{acme: policy.Guest}, Scope: policy.ScopeAdmin}
 				if policy.Allow(p, a, res) != policy.Explain(p, a, res).Allowed {
 					t.Fatalf("Allow and Explain differ on %s", a)
 				}
@@ -281,4 +281,21 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestInside(t *testing.T) {
+	t.Parallel()
+	for resource, want := range map[string]bool{
+		"repo/acme/api": true, "repo/ACME/*": true, "repo/*": true, "repo/ac*": true, "repo/acme/web/x@refs/heads/*": true, "repo/*/x": true,
+		"repo/acme": false, "repo/acmeco/x": false, "repo/other/*": false, "repo/acmeco*": false, "tenant/acme": true, "tenant/acme/web": true, "tenant/other": false, "*": true,
+		"server": false, "env/production": true, "job/acme/api/x": true, "job/other/api/x": false,
+	} {
+		doc, err := policy.Parse([]byte(fmt.Sprintf("[role.a]\npermissions = [{ actions = [\"*\"], resource = %q }]\n", resource)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := doc.Inside("Acme"); (err == nil) != want || err != nil && !strings.Contains(err.Error(), "line 1: resource "+resource) {
+			t.Errorf("Inside(Acme) of %s = %v, want %v", resource, err, want)
+		}
+	}
 }

@@ -222,7 +222,7 @@ func (r rules) cedar() string {
 
 // rolesOf says in the plainest way which roles a principal has.
 func (r rules) rolesOf(p policy.Principal) map[string]bool {
-	belongs := p.Home == acme || p.Roles[acme] != ""
+	belongs := p.Roles[acme] != ""
 	has := map[string]bool{}
 	var give func(i int)
 	builtin := func(role policy.Role) {
@@ -268,8 +268,8 @@ func (r rules) rolesOf(p policy.Principal) map[string]bool {
 			}
 		}
 	}
-	for _, role := range p.Roles {
-		builtin(role)
+	for _, t := range []id.Tenant{web, acme} {
+		builtin(p.Roles[t])
 	}
 	return has
 }
@@ -335,10 +335,9 @@ func TestDocumentsDecideAsCedarDoes(t *testing.T) {
 				ID: "usr_1", Name: names[rnd.IntN(len(names))], Class: policy.Class(classes[rnd.IntN(len(classes))]),
 				// A group of another tenant, even of one below, is another group.
 				Groups: map[id.Tenant][]string{acme: some(rnd, groups, 2), web: some(rnd, groups, 1), other: groups}, Scope: policy.ScopeAdmin,
-				Home: pick(rnd, acme, acme, web, other, ""),
 			}
-			if rnd.IntN(4) == 0 {
-				p.Roles = map[id.Tenant]policy.Role{acme: pick(rnd, policy.Guest, policy.Reader, policy.Writer, policy.Owner)}
+			if rnd.IntN(4) > 0 {
+				p.Roles = map[id.Tenant]policy.Role{pick(rnd, acme, acme, web, other): pick(rnd, policy.Guest, policy.Guest, policy.Guest, policy.Guest, policy.Reader, policy.Writer, policy.Owner)}
 			}
 			if rnd.IntN(6) == 0 {
 				p = policy.Principal{}

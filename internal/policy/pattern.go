@@ -120,6 +120,19 @@ func (p *Pattern) matches(r *Resource) bool {
 	return (p.anyField || p.field.match(r.Field, false)) && (p.anyAt || p.at.match(r.At, false))
 }
 
+// reaches reports whether the pattern may match something of a tenant or below it.
+func (p *Pattern) reaches(tenant string) bool {
+	if p.kind != KindTenant && p.kind != KindRepo && p.kind != KindJob {
+		return p.kind != KindServer
+	}
+	start, inside := p.path[0], tenant+"/"
+	switch {
+	case strings.HasPrefix(start, inside), p.kind == KindTenant && len(p.path) == 1 && start == tenant:
+		return true
+	}
+	return len(p.path) > 1 && strings.HasPrefix(inside, start)
+}
+
 // glob is a text with stars: what stands between them.
 type glob []string
 

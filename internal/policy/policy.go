@@ -85,7 +85,6 @@ type Principal struct {
 	ID     id.Principal
 	Name   string
 	Class  Class
-	Home   id.Tenant              // of an account that belongs to a tenant; a person has none
 	Groups map[id.Tenant][]string // by the tenant that a group belongs to; shared between requests, so never changed
 	Admin  bool                   // of the whole server
 	Roles  map[id.Tenant]Role     // memberships; shared between requests, so never changed

@@ -103,9 +103,9 @@ func (s *Server) tenant(ctx context.Context, p policy.Principal, a policy.Action
 	started := time.Now()
 	t, err := s.findTenant(ctx, ref)
 	if err == nil {
-		var lineage []id.Tenant
-		if lineage, err = s.control.Lineage(ctx, t.ID); err == nil {
-			err = verdict(p, a, policy.Resource{Tenant: lineage})
+		var res policy.Resource
+		if res, err = s.tenantResource(ctx, t); err == nil {
+			err = verdict(p, a, res)
 		}
 	}
 	return t, blur(ctx, p, started, err)
@@ -130,8 +130,15 @@ func blur(ctx context.Context, p policy.Principal, started time.Time, err error)
 }
 
 func (s *Server) repoResource(ctx context.Context, r control.Repo) (policy.Resource, error) {
-	lineage, err := s.control.Lineage(ctx, r.Tenant)
-	return policy.Resource{Tenant: lineage, Repo: r.ID, Public: r.Public, Path: r.TenantPath + "/" + r.Name}, err
+	standing, err := s.control.Standing(ctx, r.Tenant)
+	return policy.Resource{
+		Tenant: standing.Lineage, Rules: standing.Rules, Repo: r.ID, Public: r.Public, Path: r.TenantPath + "/" + r.Name,
+	}, err
+}
+
+func (s *Server) tenantResource(ctx context.Context, t control.Tenant) (policy.Resource, error) {
+	standing, err := s.control.Standing(ctx, t.ID)
+	return policy.Resource{Tenant: standing.Lineage, Rules: standing.Rules, Path: t.Path}, err
 }
 
 // writer is a principal as the one who moves a repository's references, each of which policy is asked for.

@@ -68,6 +68,7 @@ func (s *Server) newAPI() http.Handler {
 	a := &restAPI{Server: s, API: api}
 	a.registerTenants()
 	a.registerPrincipals()
+	a.registerPolicy()
 	a.registerTokens()
 	a.registerRepos()
 	a.registerRefs()

@@ -27,7 +27,7 @@ func (a *restAPI) registerPrincipals() {
 }
 
 func principalOut(p control.Principal) client.Principal {
-	return client.Principal{ID: p.ID, Name: p.Name, Admin: p.Admin, CreatedAt: p.Created}
+	return client.Principal{ID: p.ID, Name: p.Name, Class: p.Class, Admin: p.Admin, CreatedAt: p.Created}
 }
 
 func (a *restAPI) whoami(ctx context.Context, p policy.Principal, _ *none) (*out[client.Identity], error) {
@@ -38,14 +38,14 @@ func (a *restAPI) whoami(ctx context.Context, p policy.Principal, _ *none) (*out
 	if err != nil {
 		return nil, err
 	}
-	return &out[client.Identity]{client.Identity{Principal: p.ID, Name: who.Name, Admin: p.Admin, Scope: p.Scope, Repo: p.Repo}}, nil
+	return &out[client.Identity]{client.Identity{Principal: p.ID, Name: who.Name, Class: who.Class, Admin: p.Admin, Scope: p.Scope, Repo: p.Repo}}, nil
 }
 
 func (a *restAPI) createPrincipal(ctx context.Context, p policy.Principal, in *struct{ Body client.CreatePrincipal }) (*out[client.Principal], error) {
 	if err := a.allowServer(p, policy.SystemAdmin); err != nil {
 		return nil, err
 	}
-	who, err := a.control.CreatePrincipal(ctx, in.Body.Name, in.Body.Admin)
+	who, err := a.control.CreatePrincipal(ctx, in.Body.Name, in.Body.Class, in.Body.Admin)
 	if err != nil {
 		return nil, err
 	}

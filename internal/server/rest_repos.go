@@ -165,17 +165,10 @@ func (a *restAPI) listRepos(ctx context.Context, p policy.Principal, in *struct 
 		}
 		f.Tenant = t.ID
 	}
-	lineages := map[id.Tenant][]id.Tenant{}
+	f.For = &p
 	f.Visible = func(r control.Repo) bool {
-		lineage, known := lineages[r.Tenant]
-		if !known {
-			var err error
-			if lineage, err = a.control.Lineage(ctx, r.Tenant); err != nil {
-				return false
-			}
-			lineages[r.Tenant] = lineage
-		}
-		return policy.Visible(p, policy.Resource{Tenant: lineage, Repo: r.ID, Public: r.Public})
+		res, err := a.repoResource(ctx, r)
+		return err == nil && policy.Visible(p, res)
 	}
 	rs, err := a.control.Repos(ctx, f, id.Repo(after), in.Limit+1)
 	if err != nil {

@@ -72,8 +72,8 @@ func (a *restAPI) listTenants(ctx context.Context, p policy.Principal, in *Pagin
 		}
 		for _, t := range ts {
 			after = t.Path
-			lineage, err := a.control.Lineage(ctx, t.ID)
-			if err != nil || !policy.Visible(p, policy.Resource{Tenant: lineage}) {
+			res, err := a.tenantResource(ctx, t)
+			if err != nil || !policy.Visible(p, res) {
 				continue // deleted meanwhile, or not theirs to see
 			}
 			if len(page.Items) == in.Limit {

@@ -65,7 +65,7 @@ func TestTenantsOverREST(t *testing.T) {
 	_, err = api.CreateTenant(t.Context(), "nowhere/x")
 	wantKind(t, "a child of nobody", err, errkind.NotFound)
 
-	p := result(api.CreatePrincipal(t.Context(), "alice", false))(t)
+	p := result(api.CreatePrincipal(t.Context(), client.CreatePrincipal{Name: "alice"}))(t)
 	if err := api.SetMember(t.Context(), "acme/platform", string(p.ID), policy.Writer); err != nil {
 		t.Fatal(err)
 	}

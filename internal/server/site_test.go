@@ -98,7 +98,7 @@ func (s *site) api(token string) *client.Client {
 // person makes a principal with a token of its own.
 func (s *site) person(name string) (id.Principal, string) {
 	s.t.Helper()
-	p := result(s.control.CreatePrincipal(s.t.Context(), name, false))(s.t)
+	p := result(s.control.CreatePrincipal(s.t.Context(), name, policy.Human, false))(s.t)
 	return p.ID, s.token(control.Token{Principal: p.ID, Scope: policy.ScopeAdmin})
 }
 
