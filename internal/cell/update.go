@@ -141,8 +141,8 @@ func lookUp(objects *odb.Store, o git.OID) (v value) {
 func (p *push) checkMoves(ctx context.Context, st *state, objects *odb.Store) error {
 	p.refused = map[git.RefUpdate]error{}
 	for _, u := range p.updates {
-		if u.Old == u.New {
-			continue
+		if u.Old == u.New || !st.settings.DenyNonFastForward && !u.New.IsZero() && p.mayAll(u.Name) {
+			continue // mostly: what the move is need not be found out
 		}
 		how, err := moveOf(ctx, st, objects, u)
 		if err != nil {
@@ -158,6 +158,11 @@ func (p *push) checkMoves(ctx context.Context, st *state, objects *odb.Store) er
 		}
 	}
 	return nil
+}
+
+// mayAll reports whether the writer may move a reference forward and by force.
+func (p *push) mayAll(name git.RefName) bool {
+	return p.opts.May(name, protocol.Forward) == nil && p.opts.May(name, protocol.Force) == nil
 }
 
 // moveOf says what an update does. Only commits have ancestors: a tag that names another object is forced.

@@ -230,9 +230,11 @@ func TestNodesCreateOneName(t *testing.T) {
 		made := map[string]int{}
 		for i, c := range append(nodes, nodes...) {
 			attempts := map[string]func() error{
-				"repo":      func() error { return second(c.CreateRepo(t.Context(), a.ID, fmt.Sprint("r", round), false, nil)) },
-				"tenant":    func() error { return second(c.CreateTenant(t.Context(), fmt.Sprint("T", round))) },
-				"principal": func() error { return second(c.CreatePrincipal(t.Context(), fmt.Sprint("p", round), policy.Human, false)) },
+				"repo":   func() error { return second(c.CreateRepo(t.Context(), a.ID, fmt.Sprint("r", round), false, nil)) },
+				"tenant": func() error { return second(c.CreateTenant(t.Context(), fmt.Sprint("T", round))) },
+				"principal": func() error {
+					return second(c.CreatePrincipal(t.Context(), fmt.Sprint("p", round), policy.Human, false))
+				},
 				// A child tenant and a repository of one path: no constraint of the database forbids that.
 				"path": func() error {
 					if i%2 == 0 {
