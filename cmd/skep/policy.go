@@ -44,7 +44,7 @@ func readPolicy(cmd *cobra.Command, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close() //nolint:errcheck // it was only read
+		defer f.Close()
 		in = f
 	}
 	return io.ReadAll(io.LimitReader(in, policy.MaxDocumentBytes+1))

@@ -155,7 +155,7 @@ type Group struct {
 }
 
 // maxGroupMembers bounds all groups of a tenant together, which are listed whole, and those that a principal is in.
-const maxGroupMembers = 10_000
+const maxGroupMembers = 5_000
 
 // JoinGroup puts a principal into a tenant's group, which is made if it is not there.
 func (c *Control) JoinGroup(ctx context.Context, t id.Tenant, name string, p id.Principal) error {

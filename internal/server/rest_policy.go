@@ -152,6 +152,7 @@ func (a *restAPI) namedResource(ctx context.Context, p policy.Principal, name st
 		res, err := a.repoResource(ctx, r)
 		res.At = ref
 		return res, err
+	case policy.KindConfig, policy.KindEnv, policy.KindJob: // they come with what asks for them
 	}
 	return policy.Resource{}, denial{errkind.Invalid, "a resource is server, tenant/PATH or repo/TENANT/NAME[@REF]"}
 }
