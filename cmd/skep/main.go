@@ -59,7 +59,8 @@ func exitCode(err error) int {
 		return exitDenied
 	case errkind.Conflict, errkind.Exists:
 		return exitConflict
-	case errkind.Internal, errkind.Invalid, errkind.TooLarge, errkind.Unavailable, errkind.Unsupported:
+	case errkind.Internal, errkind.Invalid, errkind.TooLarge, errkind.Unavailable, errkind.RateLimited,
+		errkind.Unsupported:
 		return exitFailed
 	}
 	return exitFailed

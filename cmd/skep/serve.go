@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/node"
 )
 
@@ -39,6 +40,7 @@ func newServe() *cobra.Command {
 	flags.IntVar(&opts.MaxTransfers, "max-transfers", 0, "pushes, fetches and archives at once (0: the default)")
 	flags.Int64Var(&opts.MaxPackBytes, "max-pack-bytes", 0, "largest pack of one push (0: the default, 8 GiB)")
 	flags.DurationVar(&opts.DrainTimeout, "drain-timeout", 30*time.Second, "how long running requests may go on when the server stops")
+	addRateFlags(flags, &opts)
 	logFormat := flags.String("log-format", "text", "text or json")
 	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -54,6 +56,16 @@ func newServe() *cobra.Command {
 		return errors.Join(serve(cmd.Context(), cmd.OutOrStdout(), opts), lines.Close())
 	}
 	return cmd
+}
+
+// addRateFlags adds a flag for each limit on how often.
+func addRateFlags(flags *pflag.FlagSet, opts *node.Options) {
+	opts.Rates = map[string]limit.Quota{}
+	for _, l := range node.RateLimits() {
+		flags.Var(&quotaValue{l.Name, opts.Rates, l.Default}, "rate-"+l.Name, "how often "+l.Help+`; or "off"`)
+	}
+	opts.RateExempt = node.LoopbackPrefixes()
+	flags.Var(prefixesValue{&opts.RateExempt}, "rate-exempt", `networks whose requests are not counted by these limits; or "none"`)
 }
 
 // fromEnvironment sets each flag that was not given from its environment variable.

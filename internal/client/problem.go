@@ -83,7 +83,9 @@ func KindOf(status int) errkind.Kind {
 		return errkind.Conflict
 	case http.StatusRequestEntityTooLarge:
 		return errkind.TooLarge
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusTooManyRequests:
+		return errkind.RateLimited
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return errkind.Unavailable
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return errkind.Unsupported

@@ -24,6 +24,7 @@ const (
 	Conflict                 // the state has moved on: read it again, then retry
 	TooLarge                 // a named limit was passed
 	Unavailable              // too much to do, or shutting down: retry later
+	RateLimited              // the caller asks more often than it may: retry when the answer says
 	Unsupported              // known, but not something this server does
 )
 
@@ -37,6 +38,7 @@ var texts = [...]string{
 	Conflict:     "conflict",
 	TooLarge:     "too large",
 	Unavailable:  "unavailable",
+	RateLimited:  "rate limited",
 	Unsupported:  "not supported",
 }
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/server"
 )
@@ -46,7 +48,16 @@ type Options struct {
 	MaxPackBytes int64         // of one push; 0: 8 GiB
 	MaxTransfers int           // pushes, fetches and archives at once; 0: server's default
 	DrainTimeout time.Duration // how long requests may go on after Run's context has ended; 0: 30 s
+
+	Rates      map[string]limit.Quota // how often, by the names of RateLimits; the zero Quota switches one off; missing: its default
+	RateExempt []netip.Prefix         // whose requests are not counted; nil: this machine's
 }
+
+// RateLimits lists the limits on how often something may be asked for.
+func RateLimits() []server.RateLimit { return server.RateLimits() }
+
+// LoopbackPrefixes are the addresses of this machine itself.
+func LoopbackPrefixes() []netip.Prefix { return server.LoopbackPrefixes() }
 
 // Node is one server process's parts.
 type Node struct {
@@ -91,6 +102,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
+		Rates: opts.Rates, RateExempt: opts.RateExempt,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {

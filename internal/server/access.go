@@ -42,12 +42,24 @@ const denialQuantum = time.Millisecond
 
 // authenticate finds out who asks. Nobody, the zero Principal, is fine; a wrong credential is not.
 func (s *Server) authenticate(c *call, r *http.Request) error {
+	try := s.rates.attempt(c, r)
+	if err := s.rates.begin(c, try); err != nil {
+		return err
+	}
 	p, err := auth.FromRequest(r.Context(), s.control, r)
+	kind := errkind.Of(err)
 	switch {
 	case err == nil:
+		s.rates.succeed(try)
 		c.principal = p
 		return nil
-	case errkind.Of(err) == errkind.Unauthorized:
+	case kind != errkind.Unauthorized && kind != errkind.Invalid:
+		return err // not the credential's fault
+	}
+	if err := s.rates.fail(c, try); err != nil {
+		return err
+	}
+	if kind == errkind.Unauthorized {
 		return errBadToken
 	}
 	return err
@@ -85,14 +97,17 @@ func (s *Server) repo(ctx context.Context, p policy.Principal, a policy.Action, 
 		return control.Repo{}, errAnonymous // whatever the repository: no lookup, no difference
 	}
 	started := time.Now()
+	var res policy.Resource
 	r, err := find()
 	if err == nil {
-		var res policy.Resource
 		if res, err = s.repoResource(ctx, r); err == nil {
 			err = verdict(p, a, res)
 		}
 	}
-	return r, blur(ctx, p, started, err)
+	if err != nil {
+		return r, blur(ctx, p, started, err)
+	}
+	return r, s.rates.tenant(callOf(ctx), p, res.Tenant)
 }
 
 // tenant finds a tenant for somebody who wants to do something with it.
@@ -219,6 +234,8 @@ func statusOf(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errkind.Unavailable:
 		return http.StatusServiceUnavailable
+	case errkind.RateLimited:
+		return http.StatusTooManyRequests
 	case errkind.Unsupported:
 		return http.StatusNotImplemented
 	case errkind.Internal:

@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
@@ -22,14 +24,22 @@ type call struct {
 	base      string // the server's public address, for the API's answers
 	route     route
 	started   time.Time
+	peer      netip.Addr // who asks, as far as the network knows; invalid: unknown
+	exempt    bool       // from limits on how often
 	principal policy.Principal
-	w         answer
-	body      body
+
+	rate    rate // the limit that the answer tells of
+	verdict limit.Verdict
+	counted bool // there is one
+
+	w    answer
+	body body
 }
 
 type callKey struct{}
 
-// callOf finds the call of a request's context. Only handlers behind the API's mux need it: the others are given it.
+// callOf finds the call of a request's context. Handlers behind the API's mux, and what they share with others, need it: the
+// rest are given it.
 func callOf(ctx context.Context) *call {
 	c, ok := ctx.Value(callKey{}).(*call)
 	if !ok {
@@ -42,7 +52,8 @@ func callOf(ctx context.Context) *call {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.running.Add(1)
 	defer s.running.Add(-1)
-	c := &call{started: time.Now(), id: requestID(r)}
+	c := &call{started: time.Now(), id: requestID(r), peer: peerOf(r)}
+	c.exempt = s.rates.exempts(c.peer)
 	c.w = answer{ResponseWriter: w, idle: s.opts.IdleTimeout, extended: c.started}
 	w.Header()["X-Request-Id"] = []string{c.id}
 	if r.Body != nil && r.Body != http.NoBody {

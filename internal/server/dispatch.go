@@ -103,6 +103,8 @@ func (s *Server) refusalHeaders(c *call, err error) int {
 	case http.StatusServiceUnavailable:
 		c.w.Header()["Retry-After"] = []string{retryAfter}
 		s.metrics.refused.Inc()
+	case http.StatusTooManyRequests:
+		s.rates.headers(c, c.w.Header())
 	}
 	return status
 }

@@ -1,8 +1,12 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"net/url"
+
+	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/id"
 )
 
 // BreakAPI makes every call of the API panic, before or after its answer has begun.
@@ -30,3 +34,11 @@ var ParseTTL = parseTTL
 
 // ValidRequestID opens the check of a client's request identifier for its tests.
 var ValidRequestID = validRequestID
+
+// MakeRepo makes an empty repository without a request that limits would count.
+func (s *Server) MakeRepo(ctx context.Context, t id.Tenant, name string, public bool) error {
+	_, err := s.control.CreateRepo(ctx, t, name, public, func(r control.Repo) error {
+		return s.router.Create(ctx, r.Tenant, r.ID, defaultBranch)
+	})
+	return err
+}

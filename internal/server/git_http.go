@@ -139,6 +139,9 @@ func (s *Server) enter(c *call, r *http.Request, l *limiter, run func(ctx contex
 	if err := s.authenticate(c, r); err != nil {
 		return err
 	}
+	if err := s.rates.caller(c); err != nil {
+		return err
+	}
 	if c.principal.Anonymous() && l != s.heavy {
 		l = s.guests
 	}
@@ -153,7 +156,7 @@ func (s *Server) enter(c *call, r *http.Request, l *limiter, run func(ctx contex
 }
 
 func (s *Server) gitRepo(c *call, r *http.Request, p gitPath, a policy.Action) (control.Repo, error) {
-	ctx := r.Context()
+	ctx := context.WithValue(r.Context(), callKey{}, c)
 	return s.repo(ctx, c.principal, a, func() (control.Repo, error) { return s.control.RepoByName(ctx, p.tenant, p.name) })
 }
 

@@ -71,7 +71,7 @@ func newMetrics(s *Server) *metrics {
 		m.took[r] = took.WithLabelValues(r.String())
 		m.in[r], m.out[r] = bytes.WithLabelValues(r.String(), "in"), bytes.WithLabelValues(r.String(), "out")
 	}
-	m.registry.MustRegister(requests, took, bytes, m.refused, m.panics,
+	m.registry.MustRegister(requests, took, bytes, m.refused, m.panics, s.rates.collector(),
 		inFlight("transfers", s.transfers), inFlight("calls", s.calls), inFlight("guests", s.guests), inFlight("heavy", s.heavy),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "skep_cells_open", Help: "Repositories open."},
 			func() float64 { return float64(s.router.OpenCells()) }),

@@ -187,6 +187,7 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 	}
 	c.base = s.publicURL(r)
 	err := s.enter(c, r, limit, func(ctx context.Context) error {
+		s.rates.headers(c, c.w.Header())
 		if c.principal.Anonymous() && c.route == routeAPIWrite && !strings.HasSuffix(r.URL.Path, "/fetch") {
 			return errAnonymous // before a body is read
 		}

@@ -1,8 +1,9 @@
 // Package server has the listeners: Git over HTTP, REST, health and metrics.
 //
-// A request passes, in this order: the request's identifier, the access log and metrics (call.go), a bounded queue
-// (limiter.go), authentication, and then one of two worlds: Git's smart HTTP (git_*.go), found by the path's end and
-// kept cheap, or the API below /api/v2 (rest_*.go), declared with huma so that the OpenAPI document comes from the code.
+// A request passes, in this order: the request's identifier, the access log and metrics (call.go), authentication
+// (access.go), the limits on how often (rates.go), a bounded queue (limiter.go), and then one of two worlds: Git's smart
+// HTTP (git_*.go), found by the path's end and kept cheap, or the API below /api/v2 (rest_*.go), declared with huma so that
+// the OpenAPI document comes from the code.
 //
 // Both worlds ask the same question through access.go. What a caller may not see is answered exactly like what does not
 // exist: same status, headers and text.
@@ -15,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/router"
 )
 
@@ -49,6 +52,9 @@ type Options struct {
 	MaxConns     int           // open connections; 0: 8192
 	MaxPackBytes int64         // of one push; 0: 8 GiB
 
+	Rates      map[string]limit.Quota // by the names of RateLimits; the zero Quota switches one off; missing: its default
+	RateExempt []netip.Prefix         // whose requests are not counted; nil: LoopbackPrefixes
+
 	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit
 	// on a request's total time: a clone over a slow line may take hours.
 	IdleTimeout time.Duration
@@ -72,6 +78,9 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxPackBytes, 8<<30)
 	def(&o.IdleTimeout, 2*time.Minute)
 	def(&o.DrainTimeout, 30*time.Second)
+	if o.RateExempt == nil {
+		o.RateExempt = LoopbackPrefixes()
+	}
 	return o
 }
 
@@ -92,6 +101,7 @@ type Server struct {
 	agent   string // Git's
 
 	api       http.Handler
+	rates     *rateLimiter
 	metrics   *metrics
 	transfers *limiter
 	calls     *limiter
@@ -109,6 +119,7 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	s.calls = newLimiter(opts.MaxCalls, opts.MaxWaiting, opts.MaxWait)
 	s.guests = newLimiter(opts.MaxGuests, opts.MaxWaiting, opts.MaxWait)
 	s.heavy = newLimiter(max(4, 2*runtime.GOMAXPROCS(0)), opts.MaxWaiting, opts.MaxWait)
+	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
 	s.metrics = newMetrics(s)
 	s.api = s.newAPI()
 	return s

@@ -153,7 +153,9 @@ func statusKind(code int) errkind.Kind {
 		return errkind.NotFound
 	case http.StatusRequestEntityTooLarge:
 		return errkind.TooLarge
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusTooManyRequests:
+		return errkind.RateLimited
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return errkind.Unavailable
 	}
 	return errkind.Invalid

@@ -43,7 +43,8 @@ func publicText(err error) string {
 		text = k.Error()
 	case errkind.Invalid, errkind.Forbidden, errkind.Conflict:
 		text = strings.TrimSuffix(text, ": "+k.Error())
-	case errkind.Unauthorized, errkind.NotFound, errkind.Exists, errkind.TooLarge, errkind.Unavailable, errkind.Unsupported:
+	case errkind.Unauthorized, errkind.NotFound, errkind.Exists, errkind.TooLarge, errkind.Unavailable, errkind.RateLimited,
+		errkind.Unsupported:
 	}
 	return clip(text, maxReasonBytes)
 }

@@ -195,7 +195,7 @@ func reason(u git.RefUpdate, err error) string {
 			return "no such ref"
 		}
 		return "missing necessary objects"
-	case errkind.Unavailable:
+	case errkind.Unavailable, errkind.RateLimited:
 		return "server is busy, try again later"
 	case errkind.Invalid, errkind.Unauthorized, errkind.Forbidden, errkind.Conflict, errkind.TooLarge, errkind.Unsupported:
 		if text == "" || text == k.Error() {

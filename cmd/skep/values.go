@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/limit"
+)
+
+// quotaValue is a flag like 100/1m, or off.
+type quotaValue struct {
+	name string
+	in   map[string]limit.Quota
+	show limit.Quota
+}
+
+// Set implements pflag.Value, as all methods here.
+func (v *quotaValue) Set(s string) error {
+	q, err := limit.ParseQuota(s)
+	if err != nil {
+		return fmt.Errorf("read quota: %w", err)
+	}
+	v.in[v.name], v.show = q, q
+	return nil
+}
+
+func (v *quotaValue) String() string { return v.show.String() }
+
+// Type is how help calls a value.
+func (v *quotaValue) Type() string { return "N/TIME" }
+
+// none is how people write an empty list where leaving the flag out means something else.
+const none = "none"
+
+// prefixesValue is a flag with a list of networks: 10.0.0.0/8,192.0.2.7, or none.
+type prefixesValue struct{ list *[]netip.Prefix }
+
+// Set takes all of the list: what was there before is forgotten.
+func (v prefixesValue) Set(s string) error {
+	list := []netip.Prefix{}
+	if s == none {
+		s = ""
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(part)
+		if a, aerr := netip.ParseAddr(part); aerr == nil && a.Zone() == "" {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("network %q is not like 10.0.0.0/8: %w", part, errkind.Invalid)
+		}
+		if p.Addr().Is4In6() {
+			return fmt.Errorf("network %q: write IPv4 networks as such: %w", part, errkind.Invalid) // it would match nothing
+		}
+		list = append(list, p.Masked())
+	}
+	*v.list = list
+	return nil
+}
+
+func (v prefixesValue) String() string {
+	if v.list == nil || len(*v.list) == 0 {
+		return none
+	}
+	var parts []string
+	for _, p := range *v.list {
+		parts = append(parts, p.String())
+	}
+	return strings.Join(parts, ",")
+}
+
+// Type is how help calls a value.
+func (v prefixesValue) Type() string { return "CIDR,…" }
