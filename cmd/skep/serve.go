@@ -38,6 +38,8 @@ func newServe() *cobra.Command {
 	flags.StringVar(&opts.PublicURL, "public-url", "", "what users reach the server by, when it is behind a proxy")
 	flags.IntVar(&opts.MaxOpenCells, "max-open-cells", 0, "repositories open at once (0: the default, 1000)")
 	flags.IntVar(&opts.MaxTransfers, "max-transfers", 0, "pushes, fetches and archives at once (0: the default)")
+	flags.IntVar(&opts.MaxPerCaller, "max-transfers-per-caller", 0, "of one principal, or of one address without a credential (0: half of all)")
+	flags.IntVar(&opts.MaxPerRepo, "max-transfers-per-repo", 0, "of one repository (0: half of all)")
 	flags.Int64Var(&opts.MaxPackBytes, "max-pack-bytes", 0, "largest pack of one push (0: the default, 8 GiB)")
 	flags.DurationVar(&opts.DrainTimeout, "drain-timeout", 30*time.Second, "how long running requests may go on when the server stops")
 	addRateFlags(flags, &opts)

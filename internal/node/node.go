@@ -47,6 +47,8 @@ type Options struct {
 	MaxOpenCells int           // repositories open at once; 0: router's default
 	MaxPackBytes int64         // of one push; 0: 8 GiB
 	MaxTransfers int           // pushes, fetches and archives at once; 0: server's default
+	MaxPerCaller int           // of them, of one principal, or of one address without a credential; 0: half
+	MaxPerRepo   int           // of them, of one repository; 0: half
 	DrainTimeout time.Duration // how long requests may go on after Run's context has ended; 0: 30 s
 
 	Rates      map[string]limit.Quota // how often, by the names of RateLimits; the zero Quota switches one off; missing: its default
@@ -101,7 +103,8 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	}
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
-		MaxTransfers: opts.MaxTransfers, MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
+		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
+		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
 		Rates: opts.Rates, RateExempt: opts.RateExempt,
 	})
 	var lc net.ListenConfig

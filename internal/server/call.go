@@ -32,8 +32,9 @@ type call struct {
 	verdict limit.Verdict
 	counted bool // there is one
 
-	w    answer
-	body body
+	place place
+	w     answer
+	body  body
 }
 
 type callKey struct{}

@@ -4,10 +4,34 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/limit"
 )
+
+// Pool opens a pool of places for its tests.
+type Pool struct{ p *pool }
+
+// NewPool makes one.
+func NewPool(places, callers, repos, waiting int, patience time.Duration) Pool {
+	return Pool{newPool(places, callers, repos, waiting, patience)}
+}
+
+// Enter takes a place as a request does, and gives the way to its repository's share and the way out.
+func (p Pool) Enter(ctx context.Context, caller limit.Key) (narrow func(id.Repo) error, leave func(), err error) {
+	var pl place
+	if err := pl.take(ctx, p.p, caller); err != nil {
+		return nil, nil, err
+	}
+	return func(r id.Repo) error { return pl.narrow(ctx, r) }, pl.leave, nil
+}
+
+// Taken is how many places are taken, how many requests wait, and how many shares are kept.
+func (p Pool) Taken() (running, waiting, kept int) {
+	return p.p.running(), int(p.p.queue.waiting.Load()), len(p.p.callers.inUse) + len(p.p.repos.inUse)
+}
 
 // BreakAPI makes every call of the API panic, before or after its answer has begun.
 func (s *Server) BreakAPI() {

@@ -13,6 +13,7 @@ import (
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/protocol"
+	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
 )
@@ -135,24 +136,42 @@ func (s *Server) serveInfoRefs(c *call, r *http.Request, p gitPath) {
 
 // enter authenticates a request and runs it when a place is free. Strangers have places of their own: however slowly they
 // send and read, whoever has a token is served. What compares files is bounded for all together, because of its memory.
-func (s *Server) enter(c *call, r *http.Request, l *limiter, run func(ctx context.Context) error) error {
+func (s *Server) enter(c *call, r *http.Request, from *pool, run func(ctx context.Context) error) error {
 	if err := s.authenticate(c, r); err != nil {
 		return err
 	}
 	if err := s.rates.caller(c); err != nil {
 		return err
 	}
-	if c.principal.Anonymous() && l != s.heavy {
-		l = s.guests
+	caller := limit.KeyOf(c.principal.ID)
+	if c.principal.Anonymous() {
+		caller = c.addressKey()
+		if from != s.heavy {
+			from = s.guests
+		}
 	}
-	if err := l.acquire(r.Context()); err != nil {
+	if err := c.place.take(r.Context(), from, caller); err != nil {
 		return err
 	}
-	defer l.release()
+	defer c.place.leave()
+	c.pace()
+	return run(r.Context())
+}
+
+// narrow makes sure that no repository takes too many places. It may wait.
+func (c *call) narrow(ctx context.Context, r control.Repo) error {
+	if err := c.place.narrow(ctx, r.ID); err != nil {
+		return err
+	}
+	c.pace()
+	return nil
+}
+
+// pace begins to expect that the rest of a body that was read ahead comes.
+func (c *call) pace() {
 	if c.body.early != nil {
 		c.body.paced = time.Now()
 	}
-	return run(r.Context())
 }
 
 func (s *Server) gitRepo(c *call, r *http.Request, p gitPath, a policy.Action) (control.Repo, error) {

@@ -48,6 +48,9 @@ func (s *Server) serveUploadPack(c *call, r *http.Request, p gitPath) {
 		if err != nil {
 			return err
 		}
+		if err := c.narrow(ctx, repo); err != nil {
+			return err
+		}
 		cell, err := s.open(ctx, repo)
 		if err != nil {
 			return err
@@ -99,6 +102,9 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 	}
 	w, err := s.writer(ctx, c.principal, repo)
 	if err != nil {
+		return err
+	}
+	if err := c.narrow(ctx, repo); err != nil {
 		return err
 	}
 	cell, err := s.open(ctx, repo)

@@ -80,10 +80,10 @@ func newMetrics(s *Server) *metrics {
 	return m
 }
 
-func inFlight(pool string, l *limiter) prometheus.Collector {
+func inFlight(name string, p *pool) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "skep_http_in_flight", Help: "Requests running.", ConstLabels: prometheus.Labels{"pool": pool},
-	}, func() float64 { return float64(l.running()) })
+		Name: "skep_http_in_flight", Help: "Requests running.", ConstLabels: prometheus.Labels{"pool": name},
+	}, func() float64 { return float64(p.running()) })
 }
 
 // done counts a finished request.

@@ -48,6 +48,9 @@ func (a *restAPI) openRepo(ctx context.Context, p policy.Principal, act policy.A
 	if err != nil {
 		return nil, r, err
 	}
+	if err := callOf(ctx).narrow(ctx, r); err != nil {
+		return nil, r, err
+	}
 	cell, err := a.open(ctx, r)
 	return cell, r, err
 }

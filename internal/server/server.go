@@ -47,6 +47,8 @@ type Options struct {
 	MaxTransfers int           // pushes, fetches, archives at once; 0: 32 per core, at least 64
 	MaxCalls     int           // other requests at once; 0: 64 per core, at least 128
 	MaxGuests    int           // requests without a credential at once, of all kinds; 0: as many as transfers
+	MaxPerCaller int           // transfers at once of one principal, and of guests at one address; 0: half
+	MaxPerRepo   int           // transfers at once of one repository, of principals and of guests; 0: half
 	MaxWaiting   int           // requests waiting for one of those places, each kind; 0: 8 times the places; < 0: none
 	MaxWait      time.Duration // how long they wait; 0: 15 s
 	MaxConns     int           // open connections; 0: 8192
@@ -103,10 +105,10 @@ type Server struct {
 	api       http.Handler
 	rates     *rateLimiter
 	metrics   *metrics
-	transfers *limiter
-	calls     *limiter
-	guests    *limiter
-	heavy     *limiter // calls that compare files
+	transfers *pool
+	calls     *pool
+	guests    *pool
+	heavy     *pool // calls that compare files
 	ready     atomic.Bool
 	running   atomic.Int64 // handlers
 }
@@ -115,10 +117,16 @@ type Server struct {
 func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	opts = opts.withDefaults()
 	s := &Server{control: ctl, router: rt, opts: opts, log: opts.Log, agent: "skep/" + opts.Version}
-	s.transfers = newLimiter(opts.MaxTransfers, opts.MaxWaiting, opts.MaxWait)
-	s.calls = newLimiter(opts.MaxCalls, opts.MaxWaiting, opts.MaxWait)
-	s.guests = newLimiter(opts.MaxGuests, opts.MaxWaiting, opts.MaxWait)
-	s.heavy = newLimiter(max(4, 2*runtime.GOMAXPROCS(0)), opts.MaxWaiting, opts.MaxWait)
+	bulk := func(places int) *pool {
+		perCaller, perRepo := opts.MaxPerCaller, opts.MaxPerRepo
+		def(&perCaller, half(places))
+		def(&perRepo, half(places))
+		return newPool(places, perCaller, perRepo, opts.MaxWaiting, opts.MaxWait)
+	}
+	s.transfers, s.guests = bulk(opts.MaxTransfers), bulk(opts.MaxGuests)
+	s.calls = newPool(opts.MaxCalls, 0, 0, opts.MaxWaiting, opts.MaxWait)
+	heavy := max(4, 2*runtime.GOMAXPROCS(0))
+	s.heavy = newPool(heavy, half(heavy), 0, opts.MaxWaiting, opts.MaxWait)
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
 	s.metrics = newMetrics(s)
 	s.api = s.newAPI()
