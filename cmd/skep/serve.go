@@ -43,6 +43,9 @@ func newServe() *cobra.Command {
 	flags.Int64Var(&opts.MaxPackBytes, "max-pack-bytes", 0, "largest pack of one push (0: the default, 8 GiB)")
 	flags.DurationVar(&opts.DrainTimeout, "drain-timeout", 30*time.Second, "how long running requests may go on when the server stops")
 	addRateFlags(flags, &opts)
+	flags.Var(prefixesValue{&opts.Proxies.Trusted}, "trusted-proxy", "networks of proxies whose word counts about who their clients are")
+	flags.Var(headerValue{&opts.Proxies.Header}, "trusted-proxy-header", "in which they say so: X-Forwarded-For, Forwarded or none")
+	flags.BoolVar(&opts.Proxies.Protocol, "proxy-protocol", false, "trusted proxies begin each connection with the PROXY protocol, version 1 or 2")
 	logFormat := flags.String("log-format", "text", "text or json")
 	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

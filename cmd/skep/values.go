@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/peer"
 )
 
 // quotaValue is a flag like 100/1m, or off.
@@ -30,6 +31,25 @@ func (v *quotaValue) String() string { return v.show.String() }
 
 // Type is how help calls a value.
 func (v *quotaValue) Type() string { return "N/TIME" }
+
+// headerValue is a flag with the name of a header that proxies write.
+type headerValue struct{ h *peer.Header }
+
+// Set implements pflag.Value, as all methods here.
+func (v headerValue) Set(s string) (err error) {
+	*v.h, err = peer.ParseHeader(s)
+	return err //nolint:wrapcheck // it quotes s
+}
+
+func (v headerValue) String() string {
+	if v.h == nil || *v.h == "" {
+		return string(peer.XForwardedFor)
+	}
+	return string(*v.h)
+}
+
+// Type is how help calls a value.
+func (v headerValue) Type() string { return "NAME" }
 
 // none is how people write an empty list where leaving the flag out means something else.
 const none = "none"
@@ -76,4 +96,4 @@ func (v prefixesValue) String() string {
 }
 
 // Type is how help calls a value.
-func (v prefixesValue) Type() string { return "CIDR,…" }
+func (v prefixesValue) Type() string { return "CIDRS" }

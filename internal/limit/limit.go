@@ -84,7 +84,13 @@ func (q Quota) String() string {
 	if q == (Quota{}) {
 		return Off
 	}
-	return strconv.Itoa(q.Events) + "/" + q.Per.String()
+	per := q.Per.String() // 1h0m0s
+	for _, zero := range [...]string{"m0s", "h0m"} {
+		if strings.HasSuffix(per, zero) {
+			per = per[:len(per)-2]
+		}
+	}
+	return strconv.Itoa(q.Events) + "/" + per
 }
 
 // Key stands for whom or what a limit counts.

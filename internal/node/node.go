@@ -25,6 +25,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/server"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	MaxPerCaller int           // of them, of one principal, or of one address without a credential; 0: half
 	MaxPerRepo   int           // of them, of one repository; 0: half
 	DrainTimeout time.Duration // how long requests may go on after Run's context has ended; 0: 30 s
+
+	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
 	Rates      map[string]limit.Quota // how often, by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: this machine's
@@ -105,7 +108,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
-		Rates: opts.Rates, RateExempt: opts.RateExempt,
+		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {

@@ -25,6 +25,8 @@ type call struct {
 	route     route
 	started   time.Time
 	peer      netip.Addr // who asks, as far as the network knows; invalid: unknown
+	remote    string     // who the log says that is
+	https     bool       // the request was encrypted, here or by a trusted proxy
 	exempt    bool       // from limits on how often
 	principal policy.Principal
 
@@ -53,7 +55,8 @@ func callOf(ctx context.Context) *call {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.running.Add(1)
 	defer s.running.Add(-1)
-	c := &call{started: time.Now(), id: requestID(r), peer: peerOf(r)}
+	c := &call{started: time.Now(), id: requestID(r)}
+	s.identify(c, r)
 	c.exempt = s.rates.exempts(c.peer)
 	c.w = answer{ResponseWriter: w, idle: s.opts.IdleTimeout, extended: c.started}
 	w.Header()["X-Request-Id"] = []string{c.id}
@@ -66,6 +69,29 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.finish(c, r)
 	s.dispatch(c, r)
+}
+
+// identify finds out from where a request comes.
+func (s *Server) identify(c *call, r *http.Request) {
+	c.https, c.remote = r.TLS != nil, r.RemoteAddr
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return // a test's connection has no address: all of them are one caller
+	}
+	remote := a.Addr().Unmap()
+	var https bool
+	c.peer, https = s.opts.Proxies.Client(remote, r.Header)
+	c.https = c.https || https
+	switch {
+	case !c.peer.IsValid():
+		c.remote = "unknown, from " + c.remote
+	case c.peer != remote:
+		c.remote = c.peer.String()
+	}
+	if c.peer == remote && len(r.Header["X-Forwarded-For"])+len(r.Header["Forwarded"]) > 0 && !s.opts.Proxies.Trusts(remote) &&
+		s.untrusted.CompareAndSwap(false, true) {
+		s.log.WarnContext(r.Context(), "a proxy that is not trusted forwards requests: all of its clients count as one", "proxy", remote.String())
+	}
 }
 
 // finish logs and counts a request, and answers for a handler that panicked.
@@ -112,7 +138,7 @@ func (s *Server) logAccess(c *call, r *http.Request, took time.Duration) {
 		slog.Int64("bytes_out", c.w.bytes),
 		slog.Int64("micros", took.Microseconds()),
 		slog.String("principal", string(c.principal.ID)),
-		slog.String("remote", r.RemoteAddr),
+		slog.String("remote", c.remote),
 	)
 }
 

@@ -51,15 +51,18 @@ func (s *Server) serveSystem(c *call, r *http.Request) {
 		s.metrics.handler.ServeHTTP(&c.w, r)
 	default:
 		s.text(c, http.StatusOK, "This is Skep, a Git server.\n\n"+
-			"  git clone "+s.publicURL(r)+"/TENANT/REPO.git\n\n"+
+			"  git clone "+s.publicURL(c, r)+"/TENANT/REPO.git\n\n"+
 			"The API is below "+client.Base+", described by "+openAPIPath+".")
 	}
 }
 
 // publicURL is the server's address as its users see it.
-func (s *Server) publicURL(r *http.Request) string {
+func (s *Server) publicURL(c *call, r *http.Request) string {
 	if s.opts.PublicURL != "" {
 		return s.opts.PublicURL
+	}
+	if c.https {
+		return "https://" + r.Host
 	}
 	return "http://" + r.Host
 }

@@ -278,12 +278,3 @@ func (c *call) address() netip.Addr {
 }
 
 func (c *call) addressKey() limit.Key { return limit.KeyOf(c.address()) }
-
-// peerOf is the address at the other end of the connection.
-func peerOf(r *http.Request) netip.Addr {
-	a, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // a test's connection has none: all of them are one caller
-	}
-	return a.Addr().Unmap()
-}

@@ -185,7 +185,7 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 	if !strings.HasSuffix(r.URL.Path, "/push") {
 		c.body.ahead()
 	}
-	c.base = s.publicURL(r)
+	c.base = s.publicURL(c, r)
 	err := s.enter(c, r, limit, func(ctx context.Context) error {
 		s.rates.headers(c, c.w.Header())
 		if c.principal.Anonymous() && c.route == routeAPIWrite && !strings.HasSuffix(r.URL.Path, "/fetch") {

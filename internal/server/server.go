@@ -25,6 +25,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
 )
 
@@ -42,7 +43,7 @@ const (
 type Options struct {
 	Log       *slog.Logger
 	Version   string // in Git's agent capability and the OpenAPI document; "" is dev
-	PublicURL string // what clone_url starts with; "": http:// and the request's Host
+	PublicURL string // what clone_url starts with; "": http:// or https:// and the request's Host
 
 	MaxTransfers int           // pushes, fetches, archives at once; 0: 32 per core, at least 64
 	MaxCalls     int           // other requests at once; 0: 64 per core, at least 128
@@ -56,6 +57,8 @@ type Options struct {
 
 	Rates      map[string]limit.Quota // by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: LoopbackPrefixes
+
+	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
 	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit
 	// on a request's total time: a clone over a slow line may take hours.
@@ -108,7 +111,8 @@ type Server struct {
 	transfers *pool
 	calls     *pool
 	guests    *pool
-	heavy     *pool // calls that compare files
+	heavy     *pool       // calls that compare files
+	untrusted atomic.Bool // proxies were warned of
 	ready     atomic.Bool
 	running   atomic.Int64 // handlers
 }
@@ -151,7 +155,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(newLimitListener(ln, s.opts.MaxConns)) }()
+	go func() { served <- hs.Serve(newLimitListener(s.opts.Proxies.Listen(ln), s.opts.MaxConns)) }()
 	s.ready.Store(true)
 	defer s.ready.Store(false)
 	select {
