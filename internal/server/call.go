@@ -60,6 +60,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.exempt = s.rates.exempts(c.peer)
 	c.w = answer{ResponseWriter: w, idle: s.opts.IdleTimeout, extended: c.started}
 	w.Header()["X-Request-Id"] = []string{c.id}
+	if len(r.TransferEncoding) > 0 {
+		// A request in chunks may have had a Content-Length too, by which a proxy found another end; net/http hides it. What a
+		// client put behind such an end must not be taken for somebody's next request (RFC 9112 section 6.1).
+		w.Header()["Connection"] = closeAfter
+	}
 	if r.Body != nil && r.Body != http.NoBody {
 		c.body = body{rc: r.Body, w: w, idle: s.opts.IdleTimeout}
 		// A copy: in its own request net/http must find its own body, or it would take what a handler has not read of it for
@@ -70,6 +75,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.finish(c, r)
 	s.dispatch(c, r)
 }
+
+var closeAfter = []string{"close"}
 
 // identify finds out from where a request comes.
 func (s *Server) identify(c *call, r *http.Request) {
