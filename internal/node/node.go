@@ -12,6 +12,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +24,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/skep-dev/skep/internal/certs"
 	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
@@ -51,6 +54,9 @@ type Options struct {
 	MaxPerCaller int           // of them, of one principal, or of one address without a credential; 0: half
 	MaxPerRepo   int           // of them, of one repository; 0: half
 	DrainTimeout time.Duration // how long requests may go on after Run's context has ended; 0: 30 s
+
+	CertFile, KeyFile string     // PEM: serve HTTPS with them; read again when they change
+	ACME              certs.ACME // or with certificates from an authority, if it has Domains; "" as Dir: acme in the data directory
 
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
@@ -92,6 +98,10 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 			n = nil
 		}
 	}()
+	tlsConfig, err := opts.tls()
+	if err != nil {
+		return n, err
+	}
 	if err := os.MkdirAll(opts.DataDir, 0o700); err != nil {
 		return n, fmt.Errorf("make data directory: %w", err)
 	}
@@ -108,7 +118,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
-		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies,
+		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {
@@ -125,8 +135,42 @@ func (n *Node) URL() string {
 	if n.opts.PublicURL != "" {
 		return n.opts.PublicURL
 	}
+	if n.opts.secure() {
+		if len(n.opts.ACME.Domains) > 0 {
+			return "https://" + n.opts.ACME.Domains[0]
+		}
+		return "https://" + n.Addr().String()
+	}
 	return "http://" + n.Addr().String()
 }
+
+func (o Options) secure() bool { return o.CertFile != "" || o.KeyFile != "" || len(o.ACME.Domains) > 0 }
+
+// tls is how clients are spoken to; nil: plainly.
+func (o Options) tls() (*tls.Config, error) {
+	files, authority := o.CertFile != "" || o.KeyFile != "", len(o.ACME.Domains) > 0
+	switch {
+	case files && authority:
+		return nil, fmt.Errorf("certificate files and ACME domains: one of them: %w", errkind.Invalid)
+	case authority:
+		if o.ACME.Dir == "" {
+			o.ACME.Dir = filepath.Join(o.DataDir, acmeDir)
+		}
+		return o.ACME.Config()
+	case !files:
+		return nil, nil
+	case o.CertFile == "" || o.KeyFile == "":
+		return nil, fmt.Errorf("a certificate and its key: one of them is not named: %w", errkind.Invalid)
+	}
+	f, err := certs.Open(o.CertFile, o.KeyFile, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	return f.Config(), nil
+}
+
+// acmeDir is the part of the data directory with an authority's account and certificates.
+const acmeDir = "acme"
 
 // FirstSecret is the administrator's token if this start made it, else empty. It is to be shown once.
 func (n *Node) FirstSecret() string { return n.first }

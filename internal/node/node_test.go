@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skep-dev/skep/internal/certs"
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/node"
@@ -168,5 +169,23 @@ func TestRestart(t *testing.T) {
 	c, err := api(t, n, token).Contents(t.Context(), "default/demo", "", "a/b.txt")
 	if err != nil || c.Content != "aGVsbG8K" {
 		t.Errorf("content after a restart: %+v, %v", c, err)
+	}
+}
+
+// TestCertificatesAreNamedOnce: half of a pair, or two sources, is a mistake that is told before anything is opened.
+func TestCertificatesAreNamedOnce(t *testing.T) {
+	for name, opts := range map[string]node.Options{
+		"no key":         {CertFile: "cert.pem"},
+		"no certificate": {KeyFile: "key.pem"},
+		"two sources":    {CertFile: "cert.pem", KeyFile: "key.pem", ACME: certs.ACME{Domains: []string{"git.example.org"}}},
+		"a wildcard":     {ACME: certs.ACME{Domains: []string{"*.example.org"}}},
+	} {
+		opts.DataDir, opts.HTTPAddr = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0"
+		if _, err := node.New(t.Context(), opts); !errors.Is(err, errkind.Invalid) {
+			t.Errorf("%s: %v, want errkind.Invalid", name, err)
+		}
+		if _, err := os.Stat(opts.DataDir); err == nil {
+			t.Errorf("%s: the data directory was made", name)
+		}
 	}
 }

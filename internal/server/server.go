@@ -11,6 +11,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,7 @@ const (
 	abortPatience   = 5 * time.Second  // for handlers to notice that their context has ended
 	maxPathBytes    = 2 << 10          // a repository's path is below 600 bytes, a reference's name below 1,024
 	defaultMaxConns = 8192             // each takes some 10 KiB and one file descriptor
+	maxStreams      = 100              // of an HTTP/2 connection, as RFC 9113 recommends at least; git uses one at a time
 )
 
 // Options are the server's settings. The zero Options works.
@@ -58,6 +60,7 @@ type Options struct {
 	Rates      map[string]limit.Quota // by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: LoopbackPrefixes
 
+	TLS     *tls.Config  // with certificates; nil: plain HTTP
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
 	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit
@@ -151,11 +154,20 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      s.opts.IdleTimeout, // from the request's start; extended while there is progress, see call.go
 		IdleTimeout:       keepAlive,
 		MaxHeaderBytes:    maxHeaderBytes,
+		TLSConfig:         s.opts.TLS,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(newLimitListener(s.opts.Proxies.Listen(ln), s.opts.MaxConns)) }()
+	ln = newLimitListener(s.opts.Proxies.Listen(ln), s.opts.MaxConns)
+	go func() {
+		if s.opts.TLS == nil {
+			served <- hs.Serve(ln)
+			return
+		}
+		served <- hs.ServeTLS(ln, "", "") // and HTTP/2
+	}()
 	s.ready.Store(true)
 	defer s.ready.Store(false)
 	select {

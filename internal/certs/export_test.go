@@ -1,0 +1,6 @@
+package certs
+
+import "time"
+
+// CheckEvery replaces how often handshakes look at the files.
+func (f *Files) CheckEvery(d time.Duration) { f.every = d }
