@@ -47,6 +47,7 @@ func newServe() *cobra.Command {
 	flags.StringSliceVar(&opts.ACME.Domains, "acme-domain", nil, "serve HTTPS with certificates for these names from an ACME authority, whose terms you accept")
 	flags.StringVar(&opts.ACME.Email, "acme-email", "", "whom the authority may write to")
 	flags.StringVar(&opts.ACME.Directory, "acme-directory", "", "the authority (default Let's Encrypt)")
+	flags.StringSliceVar(&opts.Origins, "cors-origin", nil, "sites whose pages may use the API, such as https://app.example.org")
 	addRateFlags(flags, &opts)
 	flags.Var(prefixesValue{&opts.Proxies.Trusted}, "trusted-proxy", "networks of proxies whose word counts about who their clients are")
 	flags.Var(headerValue{&opts.Proxies.Header}, "trusted-proxy-header", "in which they say so: X-Forwarded-For, Forwarded or none")

@@ -55,6 +55,8 @@ type Options struct {
 	MaxPerRepo   int           // of them, of one repository; 0: half
 	DrainTimeout time.Duration // how long requests may go on after Run's context has ended; 0: 30 s
 
+	Origins []string // of other sites whose pages may use the API: https://app.example.org
+
 	CertFile, KeyFile string     // PEM: serve HTTPS with them; read again when they change
 	ACME              certs.ACME // or with certificates from an authority, if it has Domains; "" as Dir: acme in the data directory
 
@@ -98,6 +100,11 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 			n = nil
 		}
 	}()
+	for _, o := range opts.Origins {
+		if err := server.CheckOrigin(o); err != nil {
+			return n, fmt.Errorf("allow origin %q: %w: %w", o, err, errkind.Invalid)
+		}
+	}
 	tlsConfig, err := opts.tls()
 	if err != nil {
 		return n, err
@@ -118,7 +125,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
-		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig,
+		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {

@@ -172,13 +172,15 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestCertificatesAreNamedOnce: half of a pair, or two sources, is a mistake that is told before anything is opened.
-func TestCertificatesAreNamedOnce(t *testing.T) {
+// TestMistakesAreToldFirst: options that cannot be meant are refused before anything is opened.
+func TestMistakesAreToldFirst(t *testing.T) {
 	for name, opts := range map[string]node.Options{
-		"no key":         {CertFile: "cert.pem"},
-		"no certificate": {KeyFile: "key.pem"},
-		"two sources":    {CertFile: "cert.pem", KeyFile: "key.pem", ACME: certs.ACME{Domains: []string{"git.example.org"}}},
-		"a wildcard":     {ACME: certs.ACME{Domains: []string{"*.example.org"}}},
+		"no key":                {CertFile: "cert.pem"},
+		"no certificate":        {KeyFile: "key.pem"},
+		"two sources":           {CertFile: "cert.pem", KeyFile: "key.pem", ACME: certs.ACME{Domains: []string{"git.example.org"}}},
+		"any origin":            {Origins: []string{"*"}},
+		"an origin with a path": {Origins: []string{"https://app.example.org/x"}},
+		"a wildcard":            {ACME: certs.ACME{Domains: []string{"*.example.org"}}},
 	} {
 		opts.DataDir, opts.HTTPAddr = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0"
 		if _, err := node.New(t.Context(), opts); !errors.Is(err, errkind.Invalid) {

@@ -60,6 +60,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.exempt = s.rates.exempts(c.peer)
 	c.w = answer{ResponseWriter: w, idle: s.opts.IdleTimeout, extended: c.started}
 	w.Header()["X-Request-Id"] = []string{c.id}
+	secure(w.Header(), r)
 	if len(r.TransferEncoding) > 0 {
 		// A request in chunks may have had a Content-Length too, by which a proxy found another end; net/http hides it. What a
 		// client put behind such an end must not be taken for somebody's next request (RFC 9112 section 6.1).

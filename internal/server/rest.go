@@ -178,8 +178,7 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 	case c.route == routeAPIRead && comparesFiles(r.URL.Path):
 		limit = s.heavy
 	}
-	if err := fromElsewhere.Check(r); err != nil {
-		s.refuse(c, r, errCrossOrigin)
+	if s.admit(c, r) {
 		return
 	}
 	if !strings.HasSuffix(r.URL.Path, "/push") {
@@ -204,12 +203,6 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 		s.refuse(c, r, err)
 	}
 }
-
-// fromElsewhere tells apart what a page of another site makes a browser send. A browser adds the credential that its user
-// once typed, and a form may have the content type of a push.
-var fromElsewhere = http.NewCrossOriginProtection()
-
-var errCrossOrigin = denial{errkind.Forbidden, "this request was made by a page of another site"}
 
 // comparesFiles reports whether a call may take a core for as long as callTime, and 100 MiB: a diff or a blame of files
 // made for it. Few of them run at once.

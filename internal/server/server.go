@@ -60,6 +60,7 @@ type Options struct {
 	Rates      map[string]limit.Quota // by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: LoopbackPrefixes
 
+	Origins []string     // of other sites whose pages may use the API; CheckOrigin accepts each
 	TLS     *tls.Config  // with certificates; nil: plain HTTP
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
@@ -110,6 +111,7 @@ type Server struct {
 
 	api       http.Handler
 	rates     *rateLimiter
+	sites     otherSites
 	metrics   *metrics
 	transfers *pool
 	calls     *pool
@@ -134,6 +136,7 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	s.calls = newPool(opts.MaxCalls, 0, 0, opts.MaxWaiting, opts.MaxWait)
 	heavy := max(4, 2*runtime.GOMAXPROCS(0))
 	s.heavy = newPool(heavy, half(heavy), 0, opts.MaxWaiting, opts.MaxWait)
+	s.sites = newOtherSites(opts.Origins)
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
 	s.metrics = newMetrics(s)
 	s.api = s.newAPI()
