@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -198,6 +199,8 @@ type answer struct {
 	extended time.Time // when the write deadline was last moved
 	status   int
 	bytes    int64
+
+	recording *recording // of what is sent; nil: none is wanted
 }
 
 // Unwrap lets http.ResponseController find the connection.
@@ -218,6 +221,9 @@ func (a *answer) Write(p []byte) (int, error) {
 		a.status = http.StatusOK
 	}
 	a.extend()
+	if a.recording != nil {
+		a.recording.write(p)
+	}
 	n, err := a.ResponseWriter.Write(p)
 	a.bytes += int64(n)
 	return n, err
@@ -252,6 +258,7 @@ type body struct {
 	rc       io.ReadCloser
 	w        http.ResponseWriter // for its deadlines
 	idle     time.Duration
+	hash     hash.Hash // of what handlers read; nil: none is wanted
 	bytes    int64
 	progress int64 // bytes at the last extension
 	extended time.Time
@@ -286,12 +293,27 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // Read waits at most the idle time for more.
 func (b *body) Read(p []byte) (int, error) {
-	if len(b.early) > 0 {
-		n := copy(p, b.early)
+	n, err := len(b.early), error(nil)
+	if n > 0 {
+		n = copy(p, b.early)
 		b.early = b.early[n:]
-		return n, nil
+	} else {
+		n, err = b.receive(p)
 	}
-	return b.receive(p)
+	if b.hash != nil {
+		_, _ = b.hash.Write(p[:n]) // never fails
+	}
+	return n, err
+}
+
+// finish reads what a handler has left, if that is little, and reports whether all was read.
+func (b *body) finish() bool {
+	if b.rc == nil {
+		return true
+	}
+	const little = 64 << 10
+	n, err := io.CopyN(io.Discard, b, little)
+	return n < little && errors.Is(err, io.EOF)
 }
 
 func (b *body) receive(p []byte) (int, error) {

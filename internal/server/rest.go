@@ -122,6 +122,10 @@ repositories are read without one. What a credential may not see is answered lik
 
 **Lists** come in pages: pass next_cursor as ?cursor= until there is none.
 
+**Retries.** A POST with an Idempotency-Key is done at most once: for 24 hours the same request of the same token gets the first
+one's answer, with Idempotency-Replayed: true. 409 says that it is still being done, or that its answer was not kept; 422, that
+the key was used for something else.
+
 **Failures** are problem documents (RFC 9457). Their type says what kind of failure it is; a status may stand for several.`
 
 // restAPI declares operations on a server.
@@ -196,7 +200,7 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 			ctx, cancel = context.WithTimeout(ctx, callTime)
 			defer cancel()
 		}
-		s.callAPI(c, r.WithContext(ctx))
+		s.once(c, r, func() { s.callAPI(c, r.WithContext(ctx)) })
 		return nil
 	})
 	if err != nil {

@@ -112,6 +112,7 @@ type Server struct {
 	api       http.Handler
 	rates     *rateLimiter
 	sites     otherSites
+	replies   replies
 	metrics   *metrics
 	transfers *pool
 	calls     *pool
@@ -136,6 +137,7 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	s.calls = newPool(opts.MaxCalls, 0, 0, opts.MaxWaiting, opts.MaxWait)
 	heavy := max(4, 2*runtime.GOMAXPROCS(0))
 	s.heavy = newPool(heavy, half(heavy), 0, opts.MaxWaiting, opts.MaxWait)
+	s.replies = newMemoryReplies(time.Now)
 	s.sites = newOtherSites(opts.Origins)
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
 	s.metrics = newMetrics(s)

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+// maxIdempotencyKey bounds a key: two UUIDs fit.
+const maxIdempotencyKey = 255
+
+// What a client learns that used a key twice.
+var (
+	errKeyMalformed = denial{errkind.Invalid, fmt.Sprintf("Idempotency-Key: one header of 1 to %d printable ASCII characters", maxIdempotencyKey)}
+	errKeyRunning   = denial{errkind.Conflict, "a request with this Idempotency-Key is still being done"}
+	errKeyReused    = denial{errkind.Invalid, "another request was made with this Idempotency-Key: its body was not the same"}
+)
+
+// Why an answer is not kept.
+const (
+	hasSecret = "it has a secret"
+	tooLarge  = "it was too large"
+)
+
+// once does a POST that has an Idempotency-Key at most once (draft-ietf-httpapi-idempotency-key-header). The same request
+// under the same key gets the first one's answer. Only what succeeded is remembered: what was refused changed nothing and may be
+// tried again. do answers the request.
+func (s *Server) once(c *call, r *http.Request, do func()) {
+	keys := r.Header["Idempotency-Key"]
+	if len(keys) == 0 || r.Method != http.MethodPost || strings.HasSuffix(r.URL.Path, "/fetch") { // which only reads
+		do()
+		return
+	}
+	if len(keys) > 1 || !validIdempotencyKey(keys[0]) {
+		s.refuse(c, r, errKeyMalformed)
+		return
+	}
+	k := replyKey{principal: c.principal.ID, hash: sha256.Sum256(fmt.Appendf(nil, "%q %q %q", c.principal.Token, r.URL.RequestURI(), keys[0]))}
+	if known := s.replies.begin(k); known != nil {
+		s.again(c, r, known)
+		return
+	}
+	finished := false
+	defer func() {
+		if !finished { // refused, failed, or panicked
+			s.replies.forget(k)
+		}
+	}()
+	rec := &recording{sent: sha256.New()}
+	c.body.hash, c.w.recording = rec.sent, rec
+	do()
+	if c.w.status/100 == 2 && c.body.finish() {
+		finished = true
+		s.replies.finish(k, rec.reply(c, r))
+	}
+}
+
+// again answers a request whose key is taken.
+func (s *Server) again(c *call, r *http.Request, known *reply) {
+	if !known.done {
+		s.refuse(c, r, errKeyRunning)
+		return
+	}
+	h := sha256.New()
+	c.body.hash, c.body.limit = h, max(s.opts.MaxPackBytes, maxCommitJSON)
+	if c.body.rc != nil {
+		if _, err := io.Copy(io.Discard, &c.body); err != nil {
+			s.refuse(c, r, err)
+			return
+		}
+	}
+	switch {
+	case [sha256.Size]byte(h.Sum(nil)) != known.sent:
+		s.refuse(c, r, errKeyReused)
+	case known.status == 0:
+		s.refuse(c, r, denial{errkind.Conflict, "this request was done already; its answer is not kept, because " + known.why})
+	default:
+		header := c.w.Header()
+		maps.Copy(header, known.header)
+		header["Idempotency-Replayed"] = []string{"true"}
+		c.w.WriteHeader(known.status)
+		_, _ = c.w.Write(known.body) // the client may be gone
+	}
+}
+
+func validIdempotencyKey(s string) bool {
+	if s == "" || len(s) > maxIdempotencyKey {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// recording is what goes by of a request and its answer.
+type recording struct {
+	sent hash.Hash
+	body []byte
+	over bool // there was more than is kept
+}
+
+func (rec *recording) write(p []byte) {
+	if rec.over = rec.over || len(rec.body)+len(p) > maxReplyBody; rec.over {
+		rec.body = nil
+		return
+	}
+	rec.body = append(rec.body, p...)
+}
+
+// reply is what is kept of a request that was done.
+func (rec *recording) reply(c *call, r *http.Request) reply {
+	out := reply{sent: [sha256.Size]byte(rec.sent.Sum(nil))}
+	switch {
+	case r.URL.Path == client.Base+"/tokens":
+		out.why = hasSecret
+	case rec.over:
+		out.why = tooLarge
+	default:
+		out.status, out.body = c.w.status, rec.body
+		// What says something of the answer, not of this way of getting it.
+		out.header = http.Header{}
+		for _, k := range [...]string{"Content-Type", "Location", "Etag", "X-Next-Cursor", "Link"} {
+			if v, ok := c.w.Header()[k]; ok {
+				out.header[k] = v
+			}
+		}
+	}
+	return out
+}
