@@ -114,6 +114,10 @@ func (s *Server) finish(c *call, r *http.Request) {
 			s.refuse(c, r, errors.New("handler panicked"))
 		}
 	}
+	if c.body.rc != nil && !c.body.ended && !c.body.broken { // its time is not over already
+		// net/http now reads a part of what is left, to use the connection again, and has no limit for how long.
+		c.body.deadline(time.Now().Add(s.opts.HeaderTimeout))
+	}
 	took := time.Since(c.started)
 	s.metrics.done(c, took)
 	s.logAccess(c, r, took)
@@ -263,6 +267,7 @@ type body struct {
 	progress int64 // bytes at the last extension
 	extended time.Time
 	ended    bool
+	broken   bool      // reading failed
 	limit    int64     // 0: none
 	early    []byte    // read ahead and not yet given
 	paced    time.Time // since when the rest must come at minPace; zero: it need not
@@ -338,6 +343,7 @@ func (b *body) receive(p []byte) (int, error) {
 		b.ended = true
 		b.deadline(time.Time{})
 	}
+	b.broken = b.broken || err != nil && err != io.EOF
 	return n, err //nolint:wrapcheck // io.EOF and net errors, as a reader gives them
 }
 

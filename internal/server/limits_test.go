@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha1"
 	"errors"
 	"fmt"
@@ -410,19 +409,6 @@ func TestMetrics(t *testing.T) {
 	}
 	if strings.Contains(body, "tellnobody") {
 		t.Error("metrics name a repository")
-	}
-}
-
-// TestBombs: a small gzip body that inflates without end is cut off.
-func TestBomb(t *testing.T) {
-	s := startSite(t, server.Options{})
-	s.repo("default", "demo", client.Public)
-	line := pkt("have 1111111111111111111111111111111111111111\n")
-	bomb := zipped(t, strings.NewReader(pkt("command=fetch\n")+"0001"), 64<<20, line)
-	resp, body := s.do("POST", "/default/demo.git/git-upload-pack", "", bytes.NewReader(bomb),
-		"Content-Type", "application/x-git-upload-pack-request", "Content-Encoding", "gzip", "Git-Protocol", "version=2")
-	if resp.StatusCode == http.StatusOK && !strings.Contains(body, "ERR ") {
-		t.Errorf("a request of 64 MiB in %d bytes = %d %s", len(bomb), resp.StatusCode, clip(body))
 	}
 }
 

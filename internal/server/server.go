@@ -32,13 +32,12 @@ import (
 
 // Limits that are not options: nobody has had a reason to change them.
 const (
-	headerTimeout   = 10 * time.Second // a client that takes longer to say what it wants is a slowloris
-	keepAlive       = 2 * time.Minute  // idle connections; git and CI come back within seconds
-	maxHeaderBytes  = 32 << 10         // a token is 50 bytes; what browsers send is below 8 KiB
-	abortPatience   = 5 * time.Second  // for handlers to notice that their context has ended
-	maxPathBytes    = 2 << 10          // a repository's path is below 600 bytes, a reference's name below 1,024
-	defaultMaxConns = 8192             // each takes some 10 KiB and one file descriptor
-	maxStreams      = 100              // of an HTTP/2 connection, as RFC 9113 recommends at least; git uses one at a time
+	keepAlive       = 2 * time.Minute // idle connections; git and CI come back within seconds
+	maxHeaderBytes  = 32 << 10        // a token is 50 bytes; what browsers send is below 8 KiB
+	abortPatience   = 5 * time.Second // for handlers to notice that their context has ended
+	maxPathBytes    = 2 << 10         // a repository's path is below 600 bytes, a reference's name below 1,024
+	defaultMaxConns = 8192            // each takes some 10 KiB and one file descriptor
+	maxStreams      = 100             // of an HTTP/2 connection, as RFC 9113 recommends at least; git uses one at a time
 )
 
 // Options are the server's settings. The zero Options works.
@@ -64,6 +63,7 @@ type Options struct {
 	TLS     *tls.Config  // with certificates; nil: plain HTTP
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
+	HeaderTimeout time.Duration // for a TLS handshake, and for a request's headers: who takes longer is a slowloris; 0: 10 s
 	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit
 	// on a request's total time: a clone over a slow line may take hours.
 	IdleTimeout time.Duration
@@ -85,6 +85,7 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxWait, 15*time.Second)
 	def(&o.MaxConns, defaultMaxConns)
 	def(&o.MaxPackBytes, 8<<30)
+	def(&o.HeaderTimeout, 10*time.Second)
 	def(&o.IdleTimeout, 2*time.Minute)
 	def(&o.DrainTimeout, 30*time.Second)
 	if o.RateExempt == nil {
@@ -155,7 +156,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	defer cutOff()
 	hs := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: s.opts.HeaderTimeout,
 		WriteTimeout:      s.opts.IdleTimeout, // from the request's start; extended while there is progress, see call.go
 		IdleTimeout:       keepAlive,
 		MaxHeaderBytes:    maxHeaderBytes,
