@@ -3,7 +3,6 @@ package cell_test
 import (
 	"errors"
 	"fmt"
-	"github.com/skep-dev/skep/internal/git/protocol"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
+	"github.com/skep-dev/skep/internal/git/protocol"
 )
 
 var someone = git.Signature{Name: []byte("A"), Email: []byte("a@example.com"), When: time.Unix(1700000000, 0).UTC()}

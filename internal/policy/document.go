@@ -134,14 +134,12 @@ func Parse(text []byte) (*Document, error) {
 
 // tomlError says where a file is no TOML, or has a key that means nothing.
 func tomlError(err error) string {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(strict.Errors) > 0 {
 		e := strict.Errors[0]
 		line, column := e.Position()
 		return fmt.Sprintf("line %d, column %d: %s is not a setting here", line, column, strings.Join(e.Key(), "."))
 	}
-	var bad *toml.DecodeError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, column := bad.Position()
 		return fmt.Sprintf("line %d, column %d: %s", line, column, strings.TrimPrefix(bad.Error(), "toml: "))
 	}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/skep-dev/skep/internal/errkind"
@@ -27,7 +28,7 @@ const (
 	KindJob    Kind = "job"
 )
 
-// Any stands for every kind in a pattern.
+// anyKind stands for every kind in a pattern.
 const anyKind Kind = "*"
 
 const (
@@ -97,11 +98,7 @@ func ParsePattern(text string, config bool) (*Pattern, error) {
 }
 
 func (k Kind) known() bool {
-	switch k {
-	case KindServer, KindTenant, KindRepo, KindConfig, KindEnv, KindJob:
-		return true
-	}
-	return false
+	return slices.Contains([]Kind{KindServer, KindTenant, KindRepo, KindConfig, KindEnv, KindJob}, k)
 }
 
 // matches reports whether the pattern names a resource.
