@@ -165,13 +165,16 @@ func (p *push) mayAll(name git.RefName) bool {
 	return p.opts.May(name, protocol.Forward) == nil && p.opts.May(name, protocol.Force) == nil
 }
 
-// moveOf says what an update does. Only commits have ancestors: a tag that names another object is forced.
+// moveOf says what an update does. A tag is meant to stay where it is, so that to git any move of one is forced; and only
+// commits have ancestors.
 func moveOf(ctx context.Context, st *state, objects *odb.Store, u git.RefUpdate) (protocol.Move, error) {
 	switch {
 	case u.New.IsZero():
 		return protocol.Delete, nil
 	case u.Old.IsZero():
 		return protocol.Forward, nil
+	case u.Name.IsTag():
+		return protocol.Force, nil
 	}
 	graph, err := st.graph.next(objects).get()
 	if err != nil {

@@ -350,7 +350,7 @@ func TestWriterMayMoveSomeReferences(t *testing.T) {
 	other := r.commit("other", one)
 	r.push(c, create(main, two), create(topic, two), create("refs/tags/v1", one))
 	refuse := errkind.Forbidden
-	allowed := map[git.RefName]protocol.Move{topic: protocol.Force, "refs/heads/new": protocol.Forward, "refs/heads/more": protocol.Forward, "refs/tags/v1": protocol.Forward}
+	allowed := map[git.RefName]protocol.Move{topic: protocol.Force, "refs/heads/new": protocol.Forward, "refs/heads/more": protocol.Forward, "refs/tags/v1": protocol.Force}
 	opts := protocol.UpdateOptions{Writer: protocol.Writer{Actor: "usr_x", May: func(name git.RefName, how protocol.Move) error {
 		if only, ok := allowed[name]; !ok || how != only {
 			return refuse

@@ -124,8 +124,8 @@ type Writer struct {
 // Move is what an update does to a reference.
 type Move uint8
 
-// The moves, from harmless to not. A reference that is made, or moved to what has its old value among its ancestors, loses
-// nothing.
+// The moves, from harmless to not. A reference that is made, or a branch that is moved to what has its old value among its
+// ancestors, loses nothing.
 const (
 	Forward Move = iota
 	Force
