@@ -81,7 +81,8 @@ const (
 	) ORDER BY repo_id`
 
 	// Two lists in order, each cut to the number wanted, make one: the public ones, and those in the tenants of ?3, in
-	// tenants whose documents may give rights to anybody, and below. ?3 is an object whose keys count: of its values' and of an array's elements the databases speak differently.
+	// tenants whose documents may give rights to anybody, and below. ?3 is an object whose keys count: of its values' and of
+	// an array's elements the databases speak differently.
 	publicOrMine = `WITH RECURSIVE mine (tenant_id) AS (
 		SELECT tenant_id FROM tenant WHERE tenant_id IN (SELECT key FROM json_each(?3))
 		UNION SELECT tenant_id FROM policy WHERE document <> ''
