@@ -26,7 +26,7 @@ func number(query string) (text string, params int) {
 			end++
 		}
 		n, err := strconv.Atoi(query[i+1 : end])
-		if err != nil {
+		if err != nil || n == 0 { // none, or one that is no number of a parameter
 			n = params + 1
 		}
 		params = max(params, n)

@@ -25,6 +25,7 @@ func TestNumber(t *testing.T) {
 		{"-- open ?", "-- open ?", 0},
 		{"/* open ?", "/* open ?", 0},
 		{"?99999999999999999999", "$1", 1},
+		{"?0 ?00", "$1 $2", 2},
 	}
 	for _, tt := range tests {
 		if got, n := postgres.Number(tt.in); got != tt.want || n != tt.params {
