@@ -212,9 +212,14 @@ func cutLast(path string) (head, last string, ok bool) {
 	return path[:i], path[i+1:], true
 }
 
-// open opens a repository that the caller was found to have access to. One deleted meanwhile is missing.
+// open opens a repository that the caller was found to have access to. One deleted meanwhile, or whose cell another node
+// has, is missing.
 func (s *Server) open(ctx context.Context, r control.Repo) (*router.Repo, error) {
-	return s.router.Repo(ctx, r.Tenant, r.ID)
+	cell, err := s.router.Repo(ctx, r.Tenant, r.ID)
+	if err != nil && errkind.Of(err) == errkind.NotFound {
+		err = errMissing // the error itself names files
+	}
+	return cell, err
 }
 
 // statusOf translates a failure for HTTP.
