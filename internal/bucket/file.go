@@ -3,6 +3,8 @@ package bucket
 import (
 	"os"
 	"sync"
+
+	"github.com/skep-dev/skep/internal/mapped"
 )
 
 // File is an open file of a bucket. It is safe for concurrent use, except Close.
@@ -12,7 +14,6 @@ type File struct {
 
 	mu    sync.Mutex
 	bytes []byte // guarded by mu: the result of Bytes
-	unmap func() error
 }
 
 // Size is the file's length.
@@ -30,7 +31,7 @@ func (f *File) Bytes() ([]byte, error) {
 		return f.bytes, nil
 	}
 	var err error
-	f.bytes, f.unmap, err = contents(f.f, f.size)
+	f.bytes, err = mapped.File(f.f, f.size, false)
 	return f.bytes, err
 }
 
@@ -38,11 +39,11 @@ func (f *File) Bytes() ([]byte, error) {
 func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.unmap != nil {
-		if err := f.unmap(); err != nil {
+	if f.bytes != nil {
+		if err := mapped.Release(f.bytes); err != nil {
 			return err
 		}
-		f.unmap, f.bytes = nil, nil
+		f.bytes = nil
 	}
 	return f.f.Close()
 }

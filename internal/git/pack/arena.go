@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"unsafe"
+
+	"github.com/skep-dev/skep/internal/mapped"
 )
 
 // arenaAfter is how many elements an array may have on the heap. All arrays of a receive together then have less than
@@ -39,7 +41,7 @@ func newArray[T any](a *arena, n int) ([]T, error) { return newPart[T](a, n, 1) 
 
 // newPart is newArray for one of so many parts of an array: it is the whole that counts for where it lies.
 func newPart[T any](a *arena, n, parts int) ([]T, error) {
-	if !canMap || n <= a.after/parts {
+	if !mapped.Real || n <= a.after/parts {
 		return make([]T, n), nil
 	}
 	var zero T
@@ -84,7 +86,7 @@ func release[T any](a *arena, s []T) {
 	delete(a.maps, at)
 	a.mu.Unlock()
 	if ok {
-		if err := unmapFile(b); err != nil {
+		if err := mapped.Release(b); err != nil {
 			panic(fmt.Sprintf("bug: unmap %d bytes: %v", len(b), err)) // there is no other reason than a wrong address
 		}
 	}
@@ -100,14 +102,14 @@ func (a *arena) anonymous(size int64) ([]byte, error) {
 	if err := a.reserve(f, size); err != nil {
 		return nil, fmt.Errorf("reserve %d bytes on disk: %w", size, err)
 	}
-	return a.mapped(f, size, true)
+	return a.keep(f, size, true)
 }
 
-// mapped maps a file until close.
-func (a *arena) mapped(f *os.File, size int64, writable bool) ([]byte, error) {
-	b, err := mapFile(f, size, writable)
+// keep maps a file until close.
+func (a *arena) keep(f *os.File, size int64, writable bool) ([]byte, error) {
+	b, err := mapped.File(f, size, writable)
 	if err != nil {
-		return nil, fmt.Errorf("map %d bytes of a file: %w", size, err)
+		return nil, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,7 +123,7 @@ func (a *arena) close() error {
 	defer a.mu.Unlock()
 	var errs []error
 	for _, b := range a.maps {
-		errs = append(errs, unmapFile(b))
+		errs = append(errs, mapped.Release(b))
 	}
 	clear(a.maps)
 	return errors.Join(errs...)

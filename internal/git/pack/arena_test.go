@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/mapped"
 )
 
 func testArena(t *testing.T, after int) *arena {
@@ -39,7 +40,7 @@ func TestArenaGrows(t *testing.T) {
 			t.Fatalf("element %d of %d is %d", i, len(s), v)
 		}
 	}
-	if !canMap {
+	if !mapped.Real {
 		return
 	}
 	if len(a.maps) != 1 {
@@ -62,7 +63,7 @@ func TestArenaTakesPartsAsAWhole(t *testing.T) {
 		if err != nil || len(s) != tt.n {
 			t.Fatalf("newPart(%d, %d) has %d elements, %v", tt.n, tt.parts, len(s), err)
 		}
-		if canMap && len(a.maps) != tt.files {
+		if mapped.Real && len(a.maps) != tt.files {
 			t.Errorf("newPart(%d, %d) maps %d files, want %d", tt.n, tt.parts, len(a.maps), tt.files)
 		}
 		release(a, s)
@@ -72,7 +73,7 @@ func TestArenaTakesPartsAsAWhole(t *testing.T) {
 // An array whose file finds no room stays as it was.
 func TestArenaOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	if !canMap {
+	if !mapped.Real {
 		return // there are no files
 	}
 	full := false

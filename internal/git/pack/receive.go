@@ -393,7 +393,7 @@ func (rc *receiver) writeSide(pattern string, size int, write func(*sideWriter) 
 	if err != nil {
 		return nil, "", err
 	}
-	b, err = rc.held.mem.mapped(f, end, false)
+	b, err = rc.held.mem.keep(f, end, false)
 	return b, f.Name(), err
 }
 
