@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/policy"
 )
 
 const (
@@ -63,17 +64,8 @@ func isNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-// fold is the key of a name: what lower() makes of it in both databases. Names have ASCII letters only; for what a caller
-// asks for, strings.ToLower would make a k of the Kelvin sign.
-func fold(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
-}
+// fold is the key of a name: what lower() makes of it in both databases.
+func fold(s string) string { return policy.Fold(s) }
 
 // checkTenantPath judges a whole path, and cuts it into the parent's path (empty at the top) and the last part.
 func checkTenantPath(path string) (parent, last string, err error) {

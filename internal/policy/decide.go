@@ -94,7 +94,7 @@ func throughToken(p *Principal, row *actionRow, r *Resource, t *trace) bool {
 			return false
 		}
 		return true
-	case p.Scope.rank() < row.scope.rank() || p.Scope.rank() == 0:
+	case row.scope.Wider(p.Scope):
 		if t != nil {
 			t.step(Forbids, "token", "its scope %q does not reach as far as %s, which needs %s", p.Scope, row.action, row.scope)
 		}
@@ -172,7 +172,7 @@ func (q *question) excepted(rules *Rules, e *except) (why string, ok bool) {
 	if q.p.Anonymous() {
 		return "", false
 	}
-	name := lower(q.p.Name)
+	name := Fold(q.p.Name)
 	switch {
 	case name != "" && slices.Contains(e.Actors, name):
 		return "its name", true
@@ -182,7 +182,7 @@ func (q *question) excepted(rules *Rules, e *except) (why string, ok bool) {
 	above := q.above(rules.Tenant)
 	for _, t := range above {
 		for _, g := range q.p.Groups[t] {
-			if slices.Contains(e.Groups, lower(g)) {
+			if slices.Contains(e.Groups, Fold(g)) {
 				return "the group " + g, true
 			}
 		}

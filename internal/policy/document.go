@@ -303,10 +303,10 @@ func (b *builder) assign(a assignment) error {
 	d := b.doc
 	switch {
 	case a.Actor != "":
-		key := lower(a.Actor)
+		key := Fold(a.Actor)
 		d.byActor[key] = append(d.byActor[key], roles...)
 	case a.Group != "":
-		key := lower(a.Group)
+		key := Fold(a.Group)
 		d.byGroup[key] = append(d.byGroup[key], roles...)
 	case a.Class != "":
 		if !a.Class.Known() {
@@ -314,7 +314,7 @@ func (b *builder) assign(a assignment) error {
 		}
 		d.byClass[a.Class] = append(d.byClass[a.Class], roles...)
 	default:
-		g := glob(strings.Split(lower(a.Pattern), "*"))
+		g := glob(strings.Split(Fold(a.Pattern), "*"))
 		if len(g)-1 > maxStars {
 			return fmt.Errorf("actor_pattern has more than %d stars: %w", maxStars, errkind.Invalid)
 		}
@@ -342,10 +342,10 @@ func (b *builder) denials() error {
 			return b.at("[[deny]]", i, err)
 		}
 		for k, name := range src.Except.Actors {
-			src.Except.Actors[k] = lower(name)
+			src.Except.Actors[k] = Fold(name)
 		}
 		for k, name := range src.Except.Groups {
-			src.Except.Groups[k] = lower(name)
+			src.Except.Groups[k] = Fold(name)
 		}
 		b.doc.denials = append(b.doc.denials, denial{
 			permission: permission{actions: actions, pattern: pattern, line: b.line("[[deny]]", i)}, reason: src.Reason, except: src.Except,
@@ -412,7 +412,7 @@ func clip(s string) string {
 // a document says nothing of anything else, and one that seems to is a mistake.
 func (d *Document) Inside(tenant string) error {
 	check := func(s *permission) error {
-		if s.pattern.reaches(lower(tenant)) {
+		if s.pattern.reaches(Fold(tenant)) {
 			return nil
 		}
 		return fmt.Errorf("policy: line %d: resource %s is not in tenant %s: %w", s.line, s.pattern, tenant, errkind.Invalid)
@@ -450,14 +450,14 @@ func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *custom
 		each(d.anonymous, "everybody")
 		return
 	}
-	name := lower(p.Name)
+	name := Fold(p.Name)
 	if name != "" && !each(d.byActor[name], "its name") {
 		return
 	}
 	belongs := false
 	for _, t := range above {
 		for _, g := range p.Groups[t] {
-			if !each(d.byGroup[lower(g)], "the group "+g) {
+			if !each(d.byGroup[Fold(g)], "the group "+g) {
 				return
 			}
 		}

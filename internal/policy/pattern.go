@@ -138,7 +138,7 @@ func (g glob) empty() bool { return len(g) == 0 }
 // match reports whether s is the glob's pieces in order, the first at its start and the last at its end.
 func (g glob) match(s string, fold bool) bool {
 	if fold {
-		s = lower(s)
+		s = Fold(s)
 	}
 	if len(g) == 1 {
 		return s == g[0]
@@ -157,14 +157,21 @@ func (g glob) match(s string, fold bool) bool {
 	return strings.HasSuffix(s, g[len(g)-1])
 }
 
-// lower is strings.ToLower for names, which are ASCII. It allocates only when there is something to do.
-func lower(s string) string {
-	for i := range len(s) {
-		if 'A' <= s[i] && s[i] <= 'Z' {
-			return strings.ToLower(s)
+// Fold is a name in lower case: two names are one if it is the same. Names have ASCII letters only; for what a caller asks
+// for, strings.ToLower would make a k of the Kelvin sign. It allocates only when there is something to do.
+func Fold(s string) string {
+	isUpper := func(r rune) bool { return 'A' <= r && r <= 'Z' }
+	first := strings.IndexFunc(s, isUpper)
+	if first < 0 {
+		return s
+	}
+	b := []byte(s)
+	for i, c := range b[first:] {
+		if isUpper(rune(c)) {
+			b[first+i] = c + 'a' - 'A'
 		}
 	}
-	return s
+	return string(b)
 }
 
 // splitPattern splits what follows a kind into path, field and qualifier.
@@ -178,7 +185,7 @@ func splitPattern(s string, kind Kind) (parts [3]glob, err error) {
 		if seen[now] {
 			text := piece.String()
 			if now == 0 && fold {
-				text = lower(text)
+				text = Fold(text)
 			}
 			parts[now] = append(parts[now], text)
 		}

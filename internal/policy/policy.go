@@ -53,6 +53,9 @@ const (
 // Known reports whether s is one of the scopes.
 func (s Scope) Known() bool { return s.rank() > 0 }
 
+// Wider reports whether s lets do something that t does not.
+func (s Scope) Wider(t Scope) bool { return s.rank() > t.rank() }
+
 // rank orders the scopes; 0 is none.
 func (s Scope) rank() int {
 	switch s {

@@ -66,7 +66,7 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 		}
 		t.Principal = who.ID
 	}
-	if scopeRank(t.Scope) > scopeRank(p.Scope) {
+	if t.Scope.Wider(p.Scope) {
 		return nil, denial{errkind.Forbidden, "a token cannot make one of a wider scope than its own"}
 	}
 	var err error
@@ -118,18 +118,6 @@ func parseTTL(s string) (time.Duration, error) {
 		return 0, fmt.Errorf("ttl %q is not a time between 1s and 3650d: %w", s, errkind.Invalid)
 	}
 	return d, nil
-}
-
-func scopeRank(s policy.Scope) int {
-	switch s {
-	case policy.ScopeRead:
-		return 1
-	case policy.ScopeWrite:
-		return 2
-	case policy.ScopeAdmin:
-		return 3
-	}
-	return 0
 }
 
 // listTokens lists the caller's tokens, those of a repository that the caller administers, or, for an administrator,
