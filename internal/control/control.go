@@ -47,26 +47,21 @@ type Control struct {
 	making   map[repoKey]bool // repositories that CreateRepo is at; guarded by makingMu
 }
 
-// Options are the settings of OpenWith. The zero Options works.
+// Options are the settings of Open. The zero Options works.
 type Options struct {
 	// MustExist refuses a database that is not there, or that no node has been started on: errkind.NotFound.
 	MustExist bool
 	// KeepFirst, if not nil, is handed the first secret before the transaction that makes its token is committed, and stores it:
 	// so that there is no moment in which the secret of a token that exists can get lost. It may be called in vain, when the
-	// commit then fails, or when another node comes first: OpenWith returns no secret then.
+	// commit then fails, or when another node comes first: Open returns no secret then.
 	KeepFirst func(secret string) error
 	// Log hears when the database does not answer Run. nil: nobody does.
 	Log *slog.Logger
 }
 
-// Open is OpenWith the zero Options.
-func Open(ctx context.Context, where string) (c *Control, firstSecret string, err error) {
-	return OpenWith(ctx, where, Options{})
-}
-
-// OpenWith opens the database at where: a SQLite file's path, which it makes if need be, or a postgres:// address. The first
+// Open opens the database at where: a SQLite file's path, which it makes if need be, or a postgres:// address. The first
 // time it makes tenant "default" and principal "admin" with an admin token, whose secret comes back; later secret is empty.
-func OpenWith(ctx context.Context, where string, opts Options) (c *Control, firstSecret string, err error) {
+func Open(ctx context.Context, where string, opts Options) (c *Control, firstSecret string, err error) {
 	db, pulse, err := openDatabase(ctx, where, opts.MustExist)
 	if err != nil {
 		return nil, "", fmt.Errorf("open control plane: %w", err)

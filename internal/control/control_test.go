@@ -64,7 +64,7 @@ func open(tb testing.TB, db backend) *control.Control {
 
 func openAt(tb testing.TB, where string) *control.Control {
 	tb.Helper()
-	c, _, err := control.Open(tb.Context(), where)
+	c, _, err := control.Open(tb.Context(), where, control.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestFirstStart(t *testing.T) { onEach(t, testFirstStart) }
 
 func testFirstStart(t *testing.T, db backend) {
 	path := db.fresh(t)
-	c, secret, err := control.Open(t.Context(), path)
+	c, secret, err := control.Open(t.Context(), path, control.Options{})
 	must0(t, err)
 
 	// The secret is an admin's.
@@ -160,7 +160,7 @@ func testFirstStart(t *testing.T, db backend) {
 	// A second start makes nothing, not even what was deleted on purpose.
 	must0(t, c.DeleteTenant(t.Context(), dt.ID))
 	must0(t, c.Close())
-	c, again, err := control.Open(t.Context(), path)
+	c, again, err := control.Open(t.Context(), path, control.Options{})
 	must0(t, err)
 	defer c.Close()
 	if again != "" {
@@ -339,7 +339,7 @@ func (c *clock) now() time.Time { return c.t }
 func TestClosedControl(t *testing.T) { onEach(t, testClosedControl) }
 
 func testClosedControl(t *testing.T, db backend) {
-	c, _, err := control.Open(t.Context(), db.fresh(t))
+	c, _, err := control.Open(t.Context(), db.fresh(t), control.Options{})
 	must0(t, err)
 	must0(t, c.Close())
 	_, err = c.RepoByName(t.Context(), "default", "x")

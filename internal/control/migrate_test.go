@@ -145,7 +145,7 @@ func testNewerDatabaseIsRefused(t *testing.T, db backend) {
 	fsys, newest := upTo(t, db.name, 1000)
 	fsys[fmt.Sprintf("%04d_future.sql", newest+1)] = &fstest.MapFile{Data: []byte("CREATE TABLE future (a TEXT);")}
 	build(t, db, where, fsys, "")
-	_, _, err := control.Open(t.Context(), where)
+	_, _, err := control.Open(t.Context(), where, control.Options{})
 	wantKind(t, "a newer database", err, errkind.Unsupported)
 	if want := fmt.Sprintf("its schema %d is newer than this program, which knows %d", newest+1, newest); err != nil && !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v, want %q in it", err, want)

@@ -170,7 +170,7 @@ func TestNodesStartAtOnce(t *testing.T) {
 	for range 5 {
 		wg.Go(func() {
 			kept := ""
-			c, secret, err := control.OpenWith(t.Context(), where, control.Options{KeepFirst: func(s string) error {
+			c, secret, err := control.Open(t.Context(), where, control.Options{KeepFirst: func(s string) error {
 				kept = s
 				return nil
 			}})
@@ -204,14 +204,14 @@ func TestFirstSecretIsKeptOrNothingIsMade(t *testing.T) {
 
 func testFirstSecretIsKeptOrNothingIsMade(t *testing.T, db backend) {
 	where := db.fresh(t)
-	_, _, err := control.OpenWith(t.Context(), where, control.Options{MustExist: true})
+	_, _, err := control.Open(t.Context(), where, control.Options{MustExist: true})
 	wantKind(t, "a database that must exist", err, errkind.NotFound)
 	broken := errors.New("disk is full")
-	_, secret, err := control.OpenWith(t.Context(), where, control.Options{KeepFirst: func(string) error { return broken }})
+	_, secret, err := control.Open(t.Context(), where, control.Options{KeepFirst: func(string) error { return broken }})
 	if !errors.Is(err, broken) || secret != "" {
 		t.Errorf("a secret that cannot be kept: %q, %v", secret, err)
 	}
-	c, secret, err := control.OpenWith(t.Context(), where, control.Options{MustExist: db.name == "sqlite"})
+	c, secret, err := control.Open(t.Context(), where, control.Options{MustExist: db.name == "sqlite"})
 	must0(t, err)
 	defer c.Close()
 	if secret == "" {

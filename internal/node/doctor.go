@@ -60,7 +60,7 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 	if n.router, err = router.Open(ctx, dir, router.Options{}); err != nil {
 		return report, fmt.Errorf("open cells: %w", err)
 	}
-	if n.control, _, err = control.OpenWith(ctx, where, control.Options{MustExist: true}); err != nil {
+	if n.control, _, err = control.Open(ctx, where, control.Options{MustExist: true}); err != nil {
 		return report, err // it says that it is about the control plane
 	}
 	known := map[id.Repo]bool{}

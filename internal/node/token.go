@@ -36,7 +36,7 @@ func (n *Node) openControl(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.control, n.first, err = control.OpenWith(ctx, where, control.Options{
+	n.control, n.first, err = control.Open(ctx, where, control.Options{
 		Log: n.opts.Log,
 		KeepFirst: func(secret string) error {
 			written = true

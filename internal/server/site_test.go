@@ -46,7 +46,7 @@ func startSite(tb testing.TB, opts server.Options) *site {
 func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site {
 	tb.Helper()
 	dir := tb.TempDir()
-	ctl, secret, err := control.Open(tb.Context(), filepath.Join(dir, "control.db"))
+	ctl, secret, err := control.Open(tb.Context(), filepath.Join(dir, "control.db"), control.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
