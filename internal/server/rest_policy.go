@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/skep-dev/skep/internal/client"
@@ -87,6 +89,9 @@ func (a *restAPI) checkPolicy(ctx context.Context, p policy.Principal, in *struc
 	if p.Anonymous() {
 		return nil, errAnonymous
 	}
+	if !slices.Contains(policy.Actions(), in.Body.Action) {
+		return nil, denial{errkind.Invalid, fmt.Sprintf("there is no action %q: the actions are %s", clip(string(in.Body.Action)), actionWords())}
+	}
 	who := p
 	var other *control.Principal
 	if in.Body.Principal != "" {
@@ -116,6 +121,14 @@ func (a *restAPI) checkPolicy(ctx context.Context, p policy.Principal, in *struc
 		o.Steps[i] = client.DecisionStep{Effect: s.Effect, Rule: s.Rule, Why: s.Why}
 	}
 	return &out[client.Decision]{o}, nil
+}
+
+func actionWords() string {
+	var words []string
+	for _, a := range policy.Actions() {
+		words = append(words, string(a))
+	}
+	return strings.Join(words, ", ")
 }
 
 func errIsMissing(err error) bool { return errkind.Of(err) == errkind.NotFound }
