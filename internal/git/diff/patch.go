@@ -23,9 +23,6 @@ func Patch(w io.Writer, s *odb.Store, c Change, context int) (Stat, error) {
 	return patch(w, s, c, context)
 }
 
-// Lines counts what Patch would write, without writing it.
-func Lines(s *odb.Store, c Change) (Stat, error) { return patch(io.Discard, s, c, 0) }
-
 func patch(w io.Writer, s objects, c Change, context int) (Stat, error) {
 	if c.Old.Mode != 0 && c.New.Mode != 0 && fileType(c.Old.Mode) != fileType(c.New.Mode) {
 		gone, err := patch(w, s, Change{Old: c.Old}, context)

@@ -154,7 +154,7 @@ func TestStat(t *testing.T) {
 	s := r.store()
 	var got strings.Builder
 	for _, c := range collect(t, s, r.OID("a^{tree}"), r.OID("b^{tree}")) {
-		stat, err := diff.Lines(s, c)
+		stat, err := diff.Patch(io.Discard, s, c, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

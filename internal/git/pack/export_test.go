@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/adler32"
+	"io"
 	"maps"
 	"slices"
 	"testing"
@@ -180,4 +181,17 @@ func linksOf(tb testing.TB, o GitObject) (links []git.OID) {
 
 func sortedByOID(objects []GitObject) []GitObject {
 	return slices.SortedFunc(slices.Values(objects), func(a, b GitObject) int { return a.OID.Compare(b.OID) })
+}
+
+// inflateAt is inflate in pieces, as objects are that are too big for memory: of a stream that lies in r at offset and must
+// end within length bytes.
+func inflateAt(dst []byte, r io.ReaderAt, offset, length int64) (int64, error) {
+	s := getSection(r, offset, length)
+	defer putSection(s)
+	f := getInflater(s.buf)
+	defer putInflater(f)
+	if err := f.fill(dst); err != nil {
+		return 0, err
+	}
+	return s.consumed(), nil
 }

@@ -156,29 +156,6 @@ func (f *inflater) fill(dst []byte) error {
 	}
 }
 
-// inflateAt is inflate for a stream that lies in r at offset and must end within length bytes. However long that is, no
-// more than ioBufferSize of it is in memory.
-func inflateAt(dst []byte, r io.ReaderAt, offset, length int64) (int64, error) {
-	if length <= ioBufferSize {
-		buf := getBuffer()
-		defer putBuffer(buf)
-		src := buf[:max(length, 0)]
-		if err := readFullAt(r, src, offset); err != nil {
-			return 0, err
-		}
-		n, err := inflate(dst, src)
-		return int64(n), err
-	}
-	s := getSection(r, offset, length)
-	defer putSection(s)
-	f := getInflater(s.buf)
-	defer putInflater(f)
-	if err := f.fill(dst); err != nil {
-		return 0, err
-	}
-	return s.consumed(), nil
-}
-
 // section is a pooled buffered reader over a part of a pack.
 type section struct {
 	part   io.SectionReader

@@ -51,21 +51,6 @@ func (r *PushResult) Err() error {
 // emptyPack has no objects.
 var emptyPack = []byte("PACK\x00\x00\x00\x02\x00\x00\x00\x00\x02\x9d\x08\x82\x3b\xd8\xa8\xea\xb5\x10\xad\x6a\xc7\x5c\x82\x3c\xfd\x3e\xd3\x1e")
 
-// ListForPush asks for the references as a pusher sees them: their values are the old values of its updates.
-func (c *Client) ListForPush(ctx context.Context) (*Listing, error) {
-	conv, err := c.dial.open(ctx, ServiceReceivePack, V0)
-	if err != nil {
-		return nil, err
-	}
-	defer conv.Close()
-	l, err := readAdvert(conv.advert())
-	if err != nil {
-		return nil, conv.explain(fmt.Errorf("list the remote's references: %w", err))
-	}
-	l.sort()
-	return l, nil
-}
-
 // Push sends updates and a pack, and returns the remote's report. The pack flows through; an error of its reader ends the
 // push, which then has done nothing.
 func (c *Client) Push(ctx context.Context, r PushRequest) (*PushResult, error) {
