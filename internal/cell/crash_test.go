@@ -39,9 +39,6 @@ func TestKill(t *testing.T) {
 	}
 	h := newHome(t)
 	points := []string{"", "put", "commit", "", "committed", "rewritten", "", "commit", ""}
-	if testing.Short() {
-		points = points[:4]
-	}
 	refs := map[git.RefName]git.OID{}
 	acked := 0
 	for round, point := range points {
@@ -158,19 +155,23 @@ func writeUntilKilled(t *testing.T, dir string) {
 		return nil
 	})
 	c := h.open(t)
+	written := make(chan struct{}, 1) // since the last compaction
 	say := func(verb string, name git.RefName, o git.OID) {
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(os.Stdout, "%s %s %s\n", verb, name, o)
+		select {
+		case written <- struct{}{}:
+		default:
+		}
 	}
 	for w := range 3 {
 		go writeBranches(t, c, w, say)
 	}
-	for {
+	for range written {
 		if err := c.Compact(context.Background()); err != nil && !errors.Is(err, errkind.Conflict) {
 			t.Errorf("Compact: %v", err)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -149,10 +149,7 @@ func (q *quitter) Write(p []byte) (int, error) {
 
 // 100,000 references come in one push, and open again.
 func TestHundredThousandRefs(t *testing.T) {
-	n := 100_000
-	if testing.Short() {
-		n = 5000
-	}
+	const n = 100_000
 	h, r := newHome(t), newRepo(t)
 	c := h.open(t)
 	one, two := r.commit("one"), r.commit("two")

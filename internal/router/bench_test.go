@@ -106,10 +106,7 @@ func BenchmarkMoveRef(b *testing.B) {
 
 // TestManyRepositories reports how long it takes to make, to find and to serve many repositories.
 func TestManyRepositories(t *testing.T) {
-	n := 2000
-	if testing.Short() {
-		n = 200
-	}
+	const n = 2000
 	dir := t.TempDir()
 	r, err := router.Open(t.Context(), dir, router.Options{})
 	if err != nil {
