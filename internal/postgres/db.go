@@ -52,6 +52,9 @@ type Options struct {
 	Conns int
 	// MustExist refuses a database that has had no migrations: errkind.NotFound.
 	MustExist bool
+	// Turn, if not empty, is a table that each Write locks before anything else, so that they run one after the other, those of
+	// other processes too. For a database all of whose writers meet at one row: one that waits is quicker than one that runs again.
+	Turn string
 }
 
 // Open connects to the database at address, a postgres:// URL, and brings its schema up to date with migrations, which may
@@ -120,6 +123,9 @@ func (db *DB) Write(ctx context.Context, fn func(*Conn) error) error {
 		}
 		return fmt.Errorf("wait for %d other writers: %w", maxWriters, errkind.Unavailable)
 	}
+	if db.opts.Turn != "" {
+		fn = inTurn(db.opts.Turn, fn)
+	}
 	began, replays := time.Now(), 0
 	for attempt := 1; ; attempt++ {
 		err := db.transact(ctx, pgx.TxOptions{IsoLevel: pgx.Serializable}, fn)
@@ -136,6 +142,17 @@ func (db *DB) Write(ctx context.Context, fn func(*Conn) error) error {
 		if err := pause(ctx, attempt); err != nil {
 			return err
 		}
+	}
+}
+
+// inTurn is fn after the table is locked. That comes before the transaction's snapshot is taken, so that fn sees what those before
+// it have done: https://www.postgresql.org/docs/current/sql-lock.html.
+func inTurn(table string, fn func(*Conn) error) func(*Conn) error {
+	return func(c *Conn) error {
+		if err := c.Exec("LOCK TABLE " + table + " IN EXCLUSIVE MODE"); err != nil {
+			return err
+		}
+		return fn(c)
 	}
 }
 
