@@ -43,6 +43,8 @@ type Control struct {
 	cache caches
 	gate  *gate // of the cache; nil where this process owns the database
 
+	audit auditQueue
+
 	makingMu sync.Mutex
 	making   map[repoKey]bool // repositories that CreateRepo is at; guarded by makingMu
 }
@@ -67,6 +69,7 @@ func Open(ctx context.Context, where string, opts Options) (c *Control, firstSec
 		return nil, "", fmt.Errorf("open control plane: %w", err)
 	}
 	c = &Control{db: db, pulse: pulse, now: time.Now, log: opts.Log, making: map[repoKey]bool{}}
+	c.audit.turn = make(chan struct{}, 1)
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,33 +94,47 @@ func (c *Control) Close() error {
 // firstStart makes what a server needs before anybody can call it. A database without principals is new: the last admin
 // cannot be deleted.
 func (c *Control) firstStart(ctx context.Context, keep func(string) error) (secret string, err error) {
-	err = c.db.Write(ctx, func(q conn) error {
-		secret = "" // of a run before this one
+	isNew := func(q conn) error {
 		old, err := exists(q, "SELECT 1 FROM principal LIMIT 1")
-		if err != nil || old {
+		if err == nil && old {
+			err = errStarted
+		}
+		return err
+	}
+	if err := c.db.Read(ctx, isNew); errors.Is(err, errStarted) {
+		return "", nil
+	}
+	err = c.change(ctx, func(q *txn) error {
+		if err := isNew(q); err != nil { // again: another node may be first
 			return err
 		}
 		now := c.timestamp()
-		if err := insertTenant(q, Tenant{ID: id.NewTenant(), Path: firstTenant, Created: now}); err != nil {
+		if err := makeTenant(q, Tenant{ID: id.NewTenant(), Path: firstTenant, Created: now}); err != nil {
 			return err
 		}
 		admin := Principal{ID: id.NewPrincipal(), Name: firstPrincipal, Admin: true, Class: policy.Human, Created: now}
-		if err := insertPrincipal(q, admin); err != nil {
+		if err := makePrincipal(q, admin); err != nil {
 			return err
 		}
-		_, secret, err = insertToken(q, Token{
+		_, secret, err = makeToken(q, Token{
 			ID: id.NewToken(), Principal: admin.ID, Name: firstToken, Scope: policy.ScopeAdmin, Created: now,
 		})
 		if err != nil || keep == nil {
 			return err
 		}
 		return keep(secret)
-	})
-	if err != nil {
+	}, nil)
+	switch {
+	case errors.Is(err, errStarted):
+		return "", nil
+	case err != nil:
 		return "", err
 	}
 	return secret, nil
 }
+
+// errStarted is of a database on which a node has been started before.
+var errStarted = errors.New("not the first start")
 
 // timestamp is now as the database keeps it, so that what was just made equals what is read later.
 func (c *Control) timestamp() time.Time { return c.now().UTC().Truncate(time.Microsecond) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/skep-dev/skep/internal/audit"
 )
 
 // Several nodes may share a database, and each remembers what requests look up. What one of them revokes, the others must
@@ -33,12 +35,19 @@ const (
 	repoKind      kind = "repo"
 )
 
-// change runs fn in a transaction that changes what nodes remember: things of the given kinds. Once it is done, forget drops
-// them here, also after an error: nobody knows for certain whether a commit that failed is on disk.
-func (c *Control) change(ctx context.Context, fn func(conn) error, forget func(), kinds ...kind) error {
-	defer forget()
-	return c.db.Write(ctx, func(q conn) error {
+// change runs fn in a transaction that changes something, and that says in the audit log what. If nodes remember what is changed, its
+// kinds are named. Once it is done, forget, if not nil, drops that here, also after an error: nobody knows for certain
+// whether a commit that failed is on disk.
+func (c *Control) change(ctx context.Context, fn func(*txn) error, forget func(), kinds ...kind) error {
+	if forget != nil {
+		defer forget()
+	}
+	return c.db.Write(ctx, func(tx conn) error {
+		q := &txn{conn: tx, at: c.timestamp(), origin: audit.From(ctx)}
 		if err := fn(q); err != nil {
+			return err
+		}
+		if err := q.finish(); err != nil {
 			return err
 		}
 		for _, k := range kinds {
@@ -70,35 +79,53 @@ func (g *gate) isOpen() bool {
 	return now.Sub(*at) <= maxStale && 0 <= wall && wall <= maxStale
 }
 
-// Run watches what other nodes change, until ctx ends. Without it, and where the database is a file of this process alone,
-// everything works: the first does without caches, the second has nothing to watch.
+// headInterval is how often Run logs where the audit log ends, so that it is written down somewhere else.
+const headInterval = time.Hour
+
+// Run watches what other nodes change, and logs the head of the audit log, until ctx ends. Without it, and where the database is a
+// file of this process alone, everything works: the first does without caches, the second has nothing to watch.
 func (c *Control) Run(ctx context.Context) error {
-	if c.pulse == nil {
-		<-ctx.Done()
-		return nil
+	hourly := time.NewTicker(headInterval)
+	defer hourly.Stop()
+	var watch <-chan time.Time
+	w := watcher{c: c, known: map[kind]int64{}}
+	if c.pulse != nil {
+		tick := time.NewTicker(pollInterval)
+		defer tick.Stop()
+		watch = tick.C
+		w.look(ctx)
 	}
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	known := map[kind]int64{}
-	failing := false
+	c.logHead(ctx)
 	for {
-		err := c.poll(ctx, known)
-		if ctx.Err() != nil {
-			return nil
-		}
-		switch {
-		case err != nil && !failing:
-			c.log.Warn("control database does not answer; nothing remembered is used until it does", "error", err)
-		case err == nil && failing:
-			c.log.Info("control database answers again")
-		}
-		failing = err != nil
 		select {
-		case <-tick.C:
+		case <-watch:
+			w.look(ctx)
+		case <-hourly.C:
+			c.logHead(ctx)
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// watcher looks at the epochs.
+type watcher struct {
+	c       *Control
+	known   map[kind]int64
+	failing bool
+}
+
+func (w *watcher) look(ctx context.Context) {
+	err := w.c.poll(ctx, w.known)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil && !w.failing:
+		w.c.log.Warn("control database does not answer; nothing remembered is used until it does", "error", err)
+	case err == nil && w.failing:
+		w.c.log.Info("control database answers again")
+	}
+	w.failing = err != nil
 }
 
 // poll forgets what has changed since what is known, and brings that up to date.

@@ -1,6 +1,12 @@
 package control
 
-import "time"
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/skep-dev/skep/internal/audit"
+)
 
 // SetClock replaces time.Now.
 func (c *Control) SetClock(now func() time.Time) { c.now = now }
@@ -50,3 +56,34 @@ func (r *recent[K, V]) Len() int                 { return len(r.young) + len(r.o
 
 // Steps are the migrations of "sqlite" or "postgres".
 var Steps = steps
+
+// VerifyAuditAfter is VerifyAudit of a log that somebody has damaged. The damage is undone.
+func (c *Control) VerifyAuditAfter(ctx context.Context, damage string) error {
+	var verdict error
+	undo := errors.New("undo")
+	err := c.db.Write(ctx, func(q conn) error {
+		if err := q.Exec(damage); err != nil {
+			return err
+		}
+		h, err := auditHead(q)
+		if err != nil {
+			return err
+		}
+		_, verdict = audit.Verify(func(yield func(audit.Entry, error) bool) {
+			for r, err := range q.Query(auditColumns + "ORDER BY seq") {
+				if err != nil {
+					yield(audit.Entry{}, err)
+					return
+				}
+				if !yield(scanAudit(r), nil) {
+					return
+				}
+			}
+		}, h)
+		return undo
+	})
+	if !errors.Is(err, undo) {
+		return err
+	}
+	return verdict
+}

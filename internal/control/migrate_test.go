@@ -33,11 +33,17 @@ var atVersion = []string{
 	INSERT INTO policy (tenant_id, version, document, principal_id, updated) VALUES ('ten_1', 4, '[policy]', 'usr_2', 9);
 	INSERT INTO group_member (tenant_id, name_key, principal_id, name) VALUES ('ten_1', 'release', 'usr_2', 'Release');
 	UPDATE principal SET class = 'pipeline' WHERE principal_id = 'usr_2';`,
+	4: `
+	INSERT INTO audit (seq, at, principal_id, name, class, token_id, action, in_tenant, resource, outcome, intent, request_id, address, detail, prev, hash)
+		VALUES (1, 10, 'usr_1', 'Admin', 'human', '', 'tenant.create', '', 'tenant/Acme', 'done', '', '', '', '', ZERO, HASH);
+	UPDATE audit_head SET seq = 1, hash = HASH;`,
 }
 
-var hashOf = map[string]string{
-	"sqlite":   "x'" + strings.Repeat("ab", 32) + "'",
-	"postgres": `'\x` + strings.Repeat("ab", 32) + "'",
+// scriptOf is what was written up to a version.
+func scriptOf(database string, version int) string {
+	begin := map[string]string{"sqlite": "x'", "postgres": `'\x`}[database]
+	hash, zero := begin+strings.Repeat("ab", 32)+"'", begin+strings.Repeat("00", 32)+"'"
+	return strings.NewReplacer("HASH", hash, "ZERO", zero).Replace(strings.Join(atVersion[1:version+1], ""))
 }
 
 // upTo is the schema as a program of that version had it, without the steps that came later.
@@ -89,7 +95,7 @@ func TestEachOlderVersionMigrates(t *testing.T) {
 			t.Run(fmt.Sprint("from ", version), func(t *testing.T) {
 				where := db.fresh(t)
 				fsys, _ := upTo(t, db.name, version)
-				script := strings.ReplaceAll(strings.Join(atVersion[1:version+1], ""), "HASH", hashOf[db.name])
+				script := scriptOf(db.name, version)
 				build(t, db, where, fsys, script)
 				c := openAt(t, where)
 				run(t, c)
@@ -134,7 +140,7 @@ func TestProgramBeforeGoesOn(t *testing.T) {
 	where := postgrestest.New(t)
 	_, newest := upTo(t, "postgres", 0)
 	fsys, _ := upTo(t, "postgres", newest)
-	build(t, onPostgres, where, fsys, strings.ReplaceAll(strings.Join(atVersion[1:newest], ""), "HASH", hashOf["postgres"]))
+	build(t, onPostgres, where, fsys, scriptOf("postgres", newest-1))
 	checkMigrated(t, openAt(t, where))
 }
 

@@ -2,9 +2,11 @@ package control
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
@@ -120,7 +122,7 @@ func (c *Control) SetPolicy(ctx context.Context, t id.Tenant, text string, expec
 		}
 	}
 	var out Policy
-	err := c.change(ctx, func(q conn) error {
+	err := c.change(ctx, func(q *txn) error {
 		tenant, err := tenantByID(q, t)
 		if err != nil {
 			return err
@@ -138,6 +140,13 @@ func (c *Control) SetPolicy(ctx context.Context, t id.Tenant, text string, expec
 			return fmt.Errorf("policy of %s has version %d, not %d: %w", tenant.Path, old.Version, expected, errkind.Conflict)
 		}
 		out = Policy{Version: old.Version + 1, Document: text, By: by, Updated: c.timestamp()}
+		what := "removed"
+		if text != "" {
+			what = fmt.Sprintf("version %d, SHA-256 %x", out.Version, sha256.Sum256([]byte(text)))
+		}
+		if err := q.record(audit.Entry{Action: "policy.set", Tenant: string(t), Resource: tenant.resource(), Detail: what}); err != nil {
+			return err
+		}
 		return q.Exec(`INSERT INTO policy (tenant_id, version, document, principal_id, updated) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (tenant_id) DO UPDATE SET version = excluded.version, document = excluded.document,
 			principal_id = excluded.principal_id, updated = excluded.updated`, t, out.Version, out.Document, out.By, out.Updated)
@@ -161,11 +170,8 @@ const maxGroupMembers = 5_000
 func (c *Control) JoinGroup(ctx context.Context, t id.Tenant, name string, p id.Principal) error {
 	err := checkName("group name", name)
 	if err == nil {
-		err = c.change(ctx, func(q conn) error {
-			if _, err := tenantByID(q, t); err != nil {
-				return err
-			}
-			if _, err := principalByID(q, p); err != nil {
+		err = c.change(ctx, func(q *txn) error {
+			if err := recordMember(q, "group.join", t, p, name); err != nil {
 				return err
 			}
 			// The name that the group has already, if it has one: another case is no other group.
@@ -191,7 +197,10 @@ func (c *Control) JoinGroup(ctx context.Context, t id.Tenant, name string, p id.
 
 // LeaveGroup takes a principal out of a tenant's group.
 func (c *Control) LeaveGroup(ctx context.Context, t id.Tenant, name string, p id.Principal) error {
-	err := c.change(ctx, func(q conn) error {
+	err := c.change(ctx, func(q *txn) error {
+		if err := recordMember(q, "group.leave", t, p, name); err != nil {
+			return err
+		}
 		if err := q.Exec("DELETE FROM group_member WHERE tenant_id = ? AND name_key = ? AND principal_id = ?", t, fold(name), p); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
@@ -29,7 +30,7 @@ func (c *Control) CreatePrincipal(ctx context.Context, name string, class policy
 		return Principal{}, fmt.Errorf("create principal: %w", err)
 	}
 	p := Principal{ID: id.NewPrincipal(), Name: name, Class: class, Admin: admin, Created: c.timestamp()}
-	err = c.db.Write(ctx, func(q conn) error {
+	err = c.change(ctx, func(q *txn) error {
 		taken, err := exists(q, "SELECT 1 FROM principal WHERE name_key = ?", fold(name))
 		if err != nil {
 			return err
@@ -37,15 +38,26 @@ func (c *Control) CreatePrincipal(ctx context.Context, name string, class policy
 		if taken {
 			return fmt.Errorf("name %s: %w", name, errkind.Exists)
 		}
-		return insertPrincipal(q, p)
-	})
+		return makePrincipal(q, p)
+	}, nil)
 	if err != nil {
 		return Principal{}, fmt.Errorf("create principal: %w", err)
 	}
 	return p, nil
 }
 
-func insertPrincipal(q conn, p Principal) error {
+// resource is how the audit log names a principal.
+func (p Principal) resource() string { return "principal/" + p.Name }
+
+// makePrincipal stores a new principal.
+func makePrincipal(q *txn, p Principal) error {
+	what := string(p.ID) + ", " + string(p.Class)
+	if p.Admin {
+		what += ", administrator of the server"
+	}
+	if err := q.record(audit.Entry{Action: "principal.create", Resource: p.resource(), Detail: what}); err != nil {
+		return err
+	}
 	return q.Exec("INSERT INTO principal (principal_id, name, admin, created, class) VALUES (?, ?, ?, ?, ?)", p.ID, p.Name, p.Admin, p.Created, p.Class)
 }
 
@@ -94,7 +106,7 @@ func (c *Control) Principals(ctx context.Context, after id.Principal, most int) 
 // DeletePrincipal deletes a principal with its tokens and memberships. The last admin stays, errkind.Conflict: nobody
 // could make another.
 func (c *Control) DeletePrincipal(ctx context.Context, p id.Principal) error {
-	err := c.change(ctx, func(q conn) error {
+	err := c.change(ctx, func(q *txn) error {
 		found, err := principalByID(q, p)
 		if err != nil {
 			return err
@@ -107,6 +119,9 @@ func (c *Control) DeletePrincipal(ctx context.Context, p id.Principal) error {
 			if !others {
 				return fmt.Errorf("%s is the last admin: %w", found.Name, errkind.Conflict)
 			}
+		}
+		if err := q.record(audit.Entry{Action: "principal.delete", Resource: found.resource(), Detail: string(p)}); err != nil {
+			return err
 		}
 		return q.Exec("DELETE FROM principal WHERE principal_id = ?", p)
 	}, c.cache.principals.clear, principalKind)
@@ -133,11 +148,8 @@ func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, ro
 	if !role.Known() {
 		return fmt.Errorf("set member: role %q: %w", clip(string(role)), errkind.Invalid)
 	}
-	err := c.change(ctx, func(q conn) error {
-		if _, err := tenantByID(q, t); err != nil {
-			return err
-		}
-		if _, err := principalByID(q, p); err != nil {
+	err := c.change(ctx, func(q *txn) error {
+		if err := recordMember(q, "member.set", t, p, string(role)); err != nil {
 			return err
 		}
 		if err := q.Exec(`INSERT INTO member (tenant_id, principal_id, role) VALUES (?, ?, ?)
@@ -166,7 +178,10 @@ func mustHold(q conn, what string, most int, query string, arg any) error {
 
 // RemoveMember takes a principal's role in a tenant away.
 func (c *Control) RemoveMember(ctx context.Context, t id.Tenant, p id.Principal) error {
-	err := c.change(ctx, func(q conn) error {
+	err := c.change(ctx, func(q *txn) error {
+		if err := recordMember(q, "member.remove", t, p, ""); err != nil {
+			return err
+		}
 		if err := q.Exec("DELETE FROM member WHERE tenant_id = ? AND principal_id = ?", t, p); err != nil {
 			return err
 		}
@@ -179,6 +194,22 @@ func (c *Control) RemoveMember(ctx context.Context, t id.Tenant, p id.Principal)
 		return fmt.Errorf("remove member: %w", err)
 	}
 	return nil
+}
+
+// recordMember says in the audit log what is done with a principal in a tenant, both of which must be there.
+func recordMember(q *txn, action string, t id.Tenant, p id.Principal, detail string) error {
+	tenant, err := tenantByID(q, t)
+	if err != nil {
+		return err
+	}
+	who, err := principalByID(q, p)
+	if err != nil {
+		return err
+	}
+	if detail != "" {
+		detail = ": " + detail
+	}
+	return q.record(audit.Entry{Action: action, Tenant: string(t), Resource: tenant.resource(), Detail: who.Name + " (" + string(p) + ")" + detail})
 }
 
 // Members lists who has a role in the tenant itself, by name. Roles from tenants above are not among them.

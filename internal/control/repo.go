@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 )
@@ -69,14 +70,29 @@ func (c *Control) createRepo(ctx context.Context, t id.Tenant, name string, publ
 			return Repo{}, err
 		}
 	}
-	err := c.db.Write(ctx, func(q conn) error {
+	err := c.change(ctx, func(q *txn) error {
 		if err := check(q); err != nil { // again: the tenant may be gone, or a child may have taken the name
+			return err
+		}
+		if err := q.recordRepo("repo.create", r, visibility(public)+", "+string(r.ID)); err != nil {
 			return err
 		}
 		return q.Exec("INSERT INTO repo (tenant_id, repo_id, name, public, created, updated) VALUES (?, ?, ?, ?, ?, ?)",
 			r.Tenant, r.ID, r.Name, r.Public, r.Created, r.Updated)
-	})
+	}, nil)
 	return r, err
+}
+
+// recordRepo says in the audit log what is done with a repository.
+func (q *txn) recordRepo(action string, r Repo, detail string) error {
+	return q.record(audit.Entry{Action: action, Tenant: string(r.Tenant), Resource: "repo/" + r.TenantPath + "/" + r.Name, Detail: detail})
+}
+
+func visibility(public bool) string {
+	if public {
+		return "public"
+	}
+	return "private"
 }
 
 // reserve keeps a name until release, unless somebody has it already.
@@ -154,7 +170,10 @@ func (c *Control) RenameRepo(ctx context.Context, r id.Repo, name string) (Repo,
 	if err := checkName("repository name", name); err != nil {
 		return Repo{}, fmt.Errorf("rename repository: %w", err)
 	}
-	out, err := c.updateRepo(ctx, r, func(q conn, out *Repo) error {
+	out, err := c.updateRepo(ctx, r, func(q *txn, out *Repo) error {
+		if err := q.recordRepo("repo.rename", *out, "to "+name); err != nil {
+			return err
+		}
 		out.Name = name
 		return mustBeFree(q, Tenant{ID: out.Tenant, Path: out.TenantPath}, name, out.ID)
 	})
@@ -166,9 +185,9 @@ func (c *Control) RenameRepo(ctx context.Context, r id.Repo, name string) (Repo,
 
 // SetPublic lets everybody read a repository, or no longer.
 func (c *Control) SetPublic(ctx context.Context, r id.Repo, public bool) (Repo, error) {
-	out, err := c.updateRepo(ctx, r, func(_ conn, out *Repo) error {
+	out, err := c.updateRepo(ctx, r, func(q *txn, out *Repo) error {
 		out.Public = public
-		return nil
+		return q.recordRepo("repo.visibility", *out, visibility(public))
 	})
 	if err != nil {
 		return Repo{}, fmt.Errorf("change visibility: %w", err)
@@ -176,8 +195,8 @@ func (c *Control) SetPublic(ctx context.Context, r id.Repo, public bool) (Repo, 
 	return out, nil
 }
 
-func (c *Control) updateRepo(ctx context.Context, r id.Repo, change func(conn, *Repo) error) (out Repo, err error) {
-	err = c.change(ctx, func(q conn) error {
+func (c *Control) updateRepo(ctx context.Context, r id.Repo, change func(*txn, *Repo) error) (out Repo, err error) {
+	err = c.change(ctx, func(q *txn) error {
 		if out, err = repoByID(q, r); err != nil {
 			return err
 		}
@@ -197,9 +216,12 @@ func (c *Control) DeleteRepo(ctx context.Context, r id.Repo) error {
 		c.cache.repos.drop(r)
 		c.cache.principals.clear()
 	}
-	err := c.change(ctx, func(q conn) error {
+	err := c.change(ctx, func(q *txn) error {
 		found, err := repoByID(q, r)
 		if err != nil {
+			return err
+		}
+		if err := q.recordRepo("repo.delete", found, string(r)); err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM repo WHERE tenant_id = ? AND repo_id = ?", found.Tenant, found.ID)

@@ -69,7 +69,7 @@ func openDatabase(ctx context.Context, where string, mustExist bool) (db, pulse 
 		}
 		return adapted[*sqlite.Conn, *sqlite.Row]{file}, nil, nil
 	}
-	server, err := postgres.Open(ctx, where, steps("postgres"), postgres.Options{MustExist: mustExist})
+	server, err := postgres.Open(ctx, where, steps("postgres"), postgres.Options{MustExist: mustExist, Turn: auditTurn})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 )
@@ -17,6 +18,9 @@ type Tenant struct {
 	Created time.Time
 }
 
+// resource is how the audit log names a tenant.
+func (t Tenant) resource() string { return "tenant/" + t.Path }
+
 // CreateTenant makes a tenant whose parent (the path up to the last slash) exists.
 func (c *Control) CreateTenant(ctx context.Context, path string) (Tenant, error) {
 	parentPath, last, err := checkTenantPath(path)
@@ -24,7 +28,7 @@ func (c *Control) CreateTenant(ctx context.Context, path string) (Tenant, error)
 		return Tenant{}, err
 	}
 	t := Tenant{ID: id.NewTenant(), Path: path, Created: c.timestamp()}
-	err = c.db.Write(ctx, func(q conn) error {
+	err = c.change(ctx, func(q *txn) error {
 		if parentPath != "" {
 			parent, err := tenantByPath(q, parentPath)
 			if err != nil {
@@ -38,8 +42,8 @@ func (c *Control) CreateTenant(ctx context.Context, path string) (Tenant, error)
 		} else if err := pathMustBeFree(q, path); err != nil {
 			return err
 		}
-		return insertTenant(q, t)
-	})
+		return makeTenant(q, t)
+	}, nil)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("create tenant: %w", err)
 	}
@@ -70,10 +74,14 @@ func pathMustBeFree(q conn, path string) error {
 	return nil
 }
 
-func insertTenant(q conn, t Tenant) error {
+// makeTenant stores a new tenant.
+func makeTenant(q *txn, t Tenant) error {
 	var parent any
 	if t.Parent != "" {
 		parent = t.Parent
+	}
+	if err := q.record(audit.Entry{Action: "tenant.create", Tenant: string(t.Parent), Resource: t.resource(), Detail: string(t.ID)}); err != nil {
+		return err
 	}
 	return q.Exec("INSERT INTO tenant (tenant_id, parent_id, path, created) VALUES (?, ?, ?, ?)", t.ID, parent, t.Path, t.Created)
 }
@@ -128,7 +136,7 @@ func (c *Control) Tenants(ctx context.Context, after string, most int) (out []Te
 
 // DeleteTenant deletes a tenant that has neither repositories nor children; otherwise errkind.Conflict.
 func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant) error {
-	err := c.change(ctx, func(q conn) error {
+	err := c.change(ctx, func(q *txn) error {
 		found, err := tenantByID(q, t)
 		if err != nil {
 			return err
@@ -140,6 +148,9 @@ func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant) error {
 		}
 		if full {
 			return fmt.Errorf("%s is not empty: %w", found.Path, errkind.Conflict)
+		}
+		if err := q.record(audit.Entry{Action: "tenant.delete", Tenant: string(found.Parent), Resource: found.resource(), Detail: string(t)}); err != nil {
+			return err
 		}
 		return q.Exec("DELETE FROM tenant WHERE tenant_id = ?", t)
 	}, c.cache.dropTenants, lineageKind, principalKind)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
@@ -37,19 +38,16 @@ func (c *Control) CreateToken(ctx context.Context, t Token) (Token, string, erro
 	var secret string
 	err := c.checkToken(&t)
 	if err == nil {
-		err = c.db.Write(ctx, func(q conn) error {
-			if _, err := principalByID(q, t.Principal); err != nil {
-				return err
-			}
+		err = c.change(ctx, func(q *txn) error {
 			if err := q.Exec("DELETE FROM token WHERE principal_id = ? AND expires > 0 AND expires < ?",
 				t.Principal, t.Created.Add(-expiredKept)); err != nil {
 				return err
 			}
-			if made, secret, err = insertToken(q, t); err != nil {
+			if made, secret, err = makeToken(q, t); err != nil {
 				return err
 			}
 			return mustHold(q, "tokens of the principal", maxTokens, "SELECT 1 FROM token WHERE principal_id = ? LIMIT 1 OFFSET ?", t.Principal)
-		})
+		}, nil)
 	}
 	if err != nil {
 		return Token{}, "", fmt.Errorf("create token: %w", err)
@@ -73,18 +71,31 @@ func (c *Control) checkToken(t *Token) error {
 	return nil
 }
 
-// insertToken stores a new token under a new secret.
-func insertToken(q conn, t Token) (Token, string, error) {
+// makeToken stores a new token under a new secret.
+func makeToken(q *txn, t Token) (Token, string, error) {
+	who, err := principalByID(q, t.Principal)
+	if err != nil {
+		return Token{}, "", err
+	}
+	detail := fmt.Sprintf("of %s, %q, scope %s", who.Name, t.Name, t.Scope)
+	in := id.Tenant("")
 	var tenant, repo any
 	if t.Repo != "" {
 		r, err := repoByID(q, t.Repo)
 		if err != nil {
 			return Token{}, "", err
 		}
-		tenant, repo = r.Tenant, r.ID
+		tenant, repo, in = r.Tenant, r.ID, r.Tenant
+		detail += ", for " + r.TenantPath + "/" + r.Name
+	}
+	if !t.Expires.IsZero() {
+		detail += ", until " + t.Expires.Format(time.RFC3339)
+	}
+	if err := q.record(audit.Entry{Action: "token.create", Tenant: string(in), Resource: "token/" + string(t.ID), Detail: detail}); err != nil {
+		return Token{}, "", err
 	}
 	secret, hash := auth.NewSecret()
-	err := q.Exec(`INSERT INTO token (token_id, hash, principal_id, tenant_id, repo_id, name, scope, created, expires)
+	err = q.Exec(`INSERT INTO token (token_id, hash, principal_id, tenant_id, repo_id, name, scope, created, expires)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, t.ID, hash, t.Principal, tenant, repo, t.Name, t.Scope, t.Created, t.Expires)
 	return t, secret, err
 }
@@ -141,9 +152,17 @@ func (c *Control) Tokens(ctx context.Context, f TokenFilter, after id.Token, mos
 // RevokeToken deletes a token. Once it returns, the secret is refused.
 func (c *Control) RevokeToken(ctx context.Context, t id.Token) error {
 	var hash auth.Hash
-	err := c.change(ctx, func(q conn) error {
-		err := find(q, "token "+clip(string(t)), "SELECT hash FROM token WHERE token_id = ?", func(r row) { r.Copy(0, hash[:]) }, t)
+	err := c.change(ctx, func(q *txn) error {
+		var in, detail string
+		err := find(q, "token "+clip(string(t)), "SELECT hash, tenant_id, token.name, principal.name FROM token JOIN principal USING (principal_id) WHERE token_id = ?",
+			func(r row) {
+				r.Copy(0, hash[:])
+				in, detail = r.Text(1), fmt.Sprintf("of %s, %q", r.Text(3), r.Text(2))
+			}, t)
 		if err != nil {
+			return err
+		}
+		if err := q.record(audit.Entry{Action: "token.revoke", Tenant: in, Resource: "token/" + string(t), Detail: detail}); err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM token WHERE token_id = ?", t)
