@@ -61,6 +61,14 @@ func (c *Cell) update(ctx context.Context, p *push) (errs []error, err error) {
 	if err := c.prepare(ctx, p); err != nil {
 		return nil, err
 	}
+	if p.opts.Log != nil {
+		begun := p.accepted()
+		undone, err := p.opts.Log(ctx, begun, p.opts.PushOptions)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { p.logUndone(begun, errs, err, undone) }()
+	}
 	p.done = make(chan struct{})
 	if err := c.enqueue(p); err != nil {
 		return nil, err
@@ -111,6 +119,27 @@ func (c *Cell) prepare(ctx context.Context, p *push) (err error) {
 		return p.checkMoves(ctx, st, objects)
 	}
 	return nil
+}
+
+// accepted are the updates that no rule has refused.
+func (p *push) accepted() []git.RefUpdate {
+	if len(p.refused) == 0 {
+		return p.updates
+	}
+	return slices.DeleteFunc(slices.Clone(p.updates), func(u git.RefUpdate) bool { return p.refused[u] != nil })
+}
+
+// logUndone says which of the updates that were begun were not done: one that was refused later, or that came too late.
+func (p *push) logUndone(begun []git.RefUpdate, errs []error, err error, undone func([]git.RefUpdate, error)) {
+	if err != nil {
+		undone(begun, err)
+		return
+	}
+	for i, u := range p.updates {
+		if errs[i] != nil && p.refused[u] == nil {
+			undone([]git.RefUpdate{u}, errs[i])
+		}
+	}
 }
 
 // hasPack reports whether the push has objects.

@@ -119,6 +119,9 @@ type Writer struct {
 	Actor string // for the reflog: a principal's ID
 	// May is asked before a reference is moved, for each. Its error is what the client reads. nil allows everything.
 	May func(name git.RefName, how Move) error
+	// Log is told of updates that are about to be done and writes them down; its error refuses them all. What it returns is told
+	// of those that then were not done, and why. nil: nobody does.
+	Log func(ctx context.Context, updates []git.RefUpdate, pushOptions []string) (undone func([]git.RefUpdate, error), err error)
 }
 
 // Move is what an update does to a reference.
