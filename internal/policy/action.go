@@ -15,6 +15,7 @@ const (
 	TenantRead   Action = "tenant.read"
 	TenantCreate Action = "tenant.create" // a child; of the root: a top-level tenant
 	TenantAdmin  Action = "tenant.admin"  // members, policy, deletion
+	AuditRead    Action = "audit.read"    // what was done in a tenant, and below
 	RepoCreate   Action = "repo.create"   // in a tenant
 	RepoList     Action = "repo.list"     // of a tenant: the private ones too
 
@@ -63,6 +64,7 @@ var actions = [...]actionRow{
 	{TenantRead, KindTenant, Reader, ScopeRead},
 	{TenantCreate, KindTenant, Owner, ScopeAdmin},
 	{TenantAdmin, KindTenant, Owner, ScopeAdmin},
+	{AuditRead, KindTenant, Owner, ScopeRead},
 	{RepoCreate, KindTenant, Writer, ScopeWrite},
 	{RepoList, KindTenant, Reader, ScopeRead},
 	{RepoRead, KindRepo, Reader, ScopeRead},
