@@ -120,3 +120,13 @@ func (w *world) same(a, b string) {
 	}
 	w.git(b, "fsck", "--strict", "--full")
 }
+
+// size is how long a file below the world is.
+func (w *world) size(name string) int64 {
+	w.t.Helper()
+	info, err := os.Stat(w.path(name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return info.Size()
+}

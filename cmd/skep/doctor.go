@@ -13,7 +13,7 @@ import (
 func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [DIR]",
-		Short: "Verify a data folder: every pack, index, object and reference",
+		Short: "Verify a data folder: every pack, index, object and reference, and the audit log",
 		Long: `Verify a data folder whose server is stopped, or a copy of one. Everything is read and nothing is changed. What is wrong
 is listed; the exit code is then 1.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -48,8 +48,8 @@ is listed; the exit code is then 1.`,
 		if err != nil {
 			return fmt.Errorf("verify %s: %w", dir, err)
 		}
-		bar.say("Verified %d repositories: %d references, %d objects in %d packs (%s).",
-			report.Repos, report.Refs, report.Objects, report.Packs, size(report.Bytes))
+		bar.say("Verified %d repositories: %d references, %d objects in %d packs (%s); and %d entries of the audit log.",
+			report.Repos, report.Refs, report.Objects, report.Packs, size(report.Bytes), report.Audited)
 		if report.Orphans > 0 {
 			bar.say("%d cells belong to no repository: left by an interrupted creation or deletion, and harmless.", report.Orphans)
 		}

@@ -70,7 +70,7 @@ func connect() (*client.Client, error) {
 	if token == "" && at == stored.URL {
 		token = stored.Token
 	}
-	return client.New(at, client.Options{Token: token, UserAgent: "skep/" + version})
+	return client.New(at, client.Options{Token: token, UserAgent: "skep/" + version, Intent: os.Getenv("SKEP_INTENT")})
 }
 
 func newLogin() *cobra.Command {

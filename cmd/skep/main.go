@@ -71,10 +71,11 @@ type usageError struct{ error }
 
 func newRoot() *cobra.Command {
 	root := group("skep", "A Git server in which every repository is a cell of its own, and its command line",
-		newServe(), newDoctor(), newVersion(), newLogin(), newRepo(), newImport(), newToken(), newTenant(), newPrincipal(), newGroup(), newPolicy())
+		newServe(), newDoctor(), newVersion(), newLogin(), newRepo(), newImport(), newToken(), newTenant(), newPrincipal(), newGroup(), newPolicy(), newAudit())
 	root.Long = `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.
 
-SKEP_URL and SKEP_TOKEN say which server and who you are; without them, what "skep login" stored counts.
+SKEP_URL and SKEP_TOKEN say which server and who you are; without them, what "skep login" stored counts. SKEP_INTENT says why you
+do something: the server's audit log keeps it.
 
 Exit codes: 0 done, 1 failed, 2 command line not understood, 3 not found, 4 not allowed, 5 taken, or changed meanwhile.`
 	root.Version, root.SilenceUsage, root.SilenceErrors = version, true, true

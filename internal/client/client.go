@@ -29,12 +29,14 @@ type Client struct {
 	base  *url.URL
 	token string
 	agent string
+	why   string
 	http  *http.Client
 }
 
 // Options are a client's settings. The zero Options asks anonymously.
 type Options struct {
 	Token     string
+	Intent    string       // why, for the server's audit log
 	UserAgent string       // "": skep
 	HTTP      *http.Client // nil: one of its own, without a total time limit; calls end with their context
 }
@@ -47,7 +49,7 @@ func New(serverURL string, opts Options) (*Client, error) {
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	u.RawQuery, u.Fragment = "", ""
-	c := &Client{base: u, token: opts.Token, agent: opts.UserAgent, http: opts.HTTP}
+	c := &Client{base: u, token: opts.Token, agent: opts.UserAgent, why: opts.Intent, http: opts.HTTP}
 	if c.agent == "" {
 		c.agent = "skep"
 	}
@@ -102,6 +104,9 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	}
 	if k.accept != "" {
 		req.Header.Set("Accept", k.accept)
+	}
+	if c.why != "" {
+		req.Header.Set("X-Intent", c.why)
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)

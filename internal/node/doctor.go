@@ -24,7 +24,8 @@ type DoctorOptions struct {
 type DoctorReport struct {
 	Repos, Refs, Objects, Packs int
 	Bytes                       int64
-	Orphans                     int // cells of no repository
+	Orphans                     int   // cells of no repository
+	Audited                     int64 // entries of the audit log
 }
 
 // doctorPage is how many repositories are listed at once.
@@ -34,7 +35,7 @@ const doctorPage = 200
 const cellsDir = "cells"
 
 // Doctor reads a whole data directory that no node is using: each repository's packs, indexes, objects and references,
-// and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
+// the audit log, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
 // wrong with a repository goes to Fault.
 func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorReport, err error) {
 	if opts.Progress == nil {
@@ -62,6 +63,11 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 	}
 	if n.control, _, err = control.Open(ctx, where, control.Options{MustExist: true}); err != nil {
 		return report, err // it says that it is about the control plane
+	}
+	if head, err := n.control.VerifyAudit(ctx); err == nil {
+		report.Audited = head.Seq
+	} else {
+		opts.Fault("audit log", err)
 	}
 	known := map[id.Repo]bool{}
 	for after := id.Repo(""); ; {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/node"
 	"github.com/skep-dev/skep/internal/postgres/postgrestest"
+	"github.com/skep-dev/skep/internal/sqlite"
 )
 
 func TestMain(m *testing.M) { os.Exit(postgrestest.Main(m)) }
@@ -189,5 +191,40 @@ func TestMistakesAreToldFirst(t *testing.T) {
 		if _, err := os.Stat(opts.DataDir); err == nil {
 			t.Errorf("%s: the data directory was made", name)
 		}
+	}
+}
+
+// What somebody did to the audit log while no server ran, the doctor finds.
+func TestDoctorReadsTheAuditLog(t *testing.T) {
+	dir := t.TempDir()
+	n, stop := start(t, dir)
+	c := api(t, n, n.FirstSecret())
+	for _, path := range []string{"a", "b", "c"} {
+		if _, err := c.CreateTenant(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	doctor := func() (faults []string, entries int64) {
+		t.Helper()
+		report, err := node.Doctor(t.Context(), dir, node.DoctorOptions{Fault: func(what string, err error) { faults = append(faults, what+": "+err.Error()) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return faults, report.Audited
+	}
+	if faults, entries := doctor(); len(faults) > 0 || entries != 6 { // three at the first start
+		t.Errorf("a log as it was: %d entries, %q", entries, faults)
+	}
+	db, err := sqlite.Open(t.Context(), filepath.Join(dir, "control.db"), nil, sqlite.Options{MustExist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Write(t.Context(), func(q *sqlite.Conn) error { return q.Exec("DELETE FROM audit WHERE seq = 5") })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if faults, _ := doctor(); len(faults) != 1 || !strings.Contains(faults[0], "audit log has entry 6 after entry 4") {
+		t.Errorf("a log without its fifth entry: %q", faults)
 	}
 }

@@ -162,7 +162,7 @@ func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo)
 	if err != nil {
 		return protocol.Writer{}, err
 	}
-	return protocol.Writer{Actor: string(p.ID), May: func(name git.RefName, how protocol.Move) error {
+	may := func(name git.RefName, how protocol.Move) error {
 		res := res
 		res.At = string(name)
 		action := [...]policy.Action{protocol.Forward: policy.RefPush, protocol.Force: policy.RefForce, protocol.Delete: policy.RefDelete}[how]
@@ -170,7 +170,8 @@ func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo)
 			return nil
 		}
 		return denial{errkind.Forbidden, "refused by policy: " + reason(policy.Explain(p, action, res))}
-	}}, nil
+	}
+	return protocol.Writer{Actor: string(p.ID), May: may, Log: s.refLog(callOf(ctx), r)}, nil
 }
 
 // reason is what a decision's last refusal says.

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
@@ -29,6 +30,7 @@ type call struct {
 	remote    string     // who the log says that is
 	https     bool       // the request was encrypted, here or by a trusted proxy
 	exempt    bool       // from limits on how often
+	intent    string     // why, as the caller says
 	principal policy.Principal
 
 	rate    rate // the limit that the answer tells of
@@ -58,6 +60,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.running.Add(-1)
 	c := &call{started: time.Now(), id: requestID(r)}
 	s.identify(c, r)
+	c.intent = r.Header.Get("X-Intent")
 	c.exempt = s.rates.exempts(c.peer)
 	c.w = answer{ResponseWriter: w, idle: s.opts.IdleTimeout, extended: c.started}
 	w.Header()["X-Request-Id"] = []string{c.id}
@@ -76,6 +79,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.finish(c, r)
 	s.dispatch(c, r)
+}
+
+// origin is who makes this request, for the audit log.
+func (c *call) origin() audit.Origin {
+	p := &c.principal
+	o := audit.Origin{Principal: string(p.ID), Name: p.Name, Class: string(p.Class), Token: string(p.Token), Intent: c.intent, Request: c.id, Address: c.remote}
+	if c.peer.IsValid() {
+		o.Address = c.peer.String()
+	}
+	return o
 }
 
 var closeAfter = []string{"close"}

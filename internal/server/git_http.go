@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -245,7 +246,7 @@ func (s *Server) gitRepoOrNew(c *call, r *http.Request, p gitPath) (control.Repo
 	if err != nil {
 		return repo, err
 	}
-	repo, err = s.control.CreateRepo(ctx, t.ID, p.name, false, func(n control.Repo) error {
+	repo, err = s.control.CreateRepo(audit.With(ctx, c.origin()), t.ID, p.name, false, func(n control.Repo) error {
 		return s.router.Create(ctx, n.Tenant, n.ID, defaultBranch)
 	})
 	if errors.Is(err, errkind.Exists) { // another push was quicker, and is perhaps just making it

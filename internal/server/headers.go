@@ -33,7 +33,7 @@ func secure(h http.Header, r *http.Request) {
 var (
 	corsVary    = []string{"Origin"}
 	corsMethods = []string{"GET, HEAD, POST, PUT, PATCH, DELETE"}
-	corsHeaders = []string{"Authorization, Content-Type, Idempotency-Key, X-API-Key, X-Request-Id"}
+	corsHeaders = []string{"Authorization, Content-Type, Idempotency-Key, X-API-Key, X-Intent, X-Request-Id"}
 	corsExpose  = []string{"Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Next-Cursor, X-Request-Id"}
 	corsMaxAge  = []string{"600"} // seconds for which a browser need not ask again; a changed list counts soon
 )

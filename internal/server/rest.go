@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
@@ -67,6 +68,7 @@ func (s *Server) newAPI() http.Handler {
 	api := humago.New(mux, config)
 	a := &restAPI{Server: s, API: api}
 	a.registerTenants()
+	a.registerAudit()
 	a.registerPrincipals()
 	a.registerPolicy()
 	a.registerTokens()
@@ -159,6 +161,9 @@ func op(method, path, operationID, tag, summary string) huma.Operation {
 func handle[I, O any](a *restAPI, o huma.Operation, h func(ctx context.Context, p policy.Principal, in *I) (*O, error)) {
 	huma.Register(a.API, o, func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)
+		if c.route == routeAPIWrite {
+			ctx = audit.With(ctx, c.origin())
+		}
 		res, err := h(ctx, c.principal, in)
 		if err != nil {
 			a.logFailure(ctx, c, err)
@@ -216,7 +221,7 @@ func comparesFiles(path string) bool {
 
 // transfersBytes reports whether a call may keep its place for long: its answer or body has no small bound.
 func transfersBytes(path string) bool {
-	for _, end := range [...]string{"/fetch", "/push", "/archive", "/contents"} {
+	for _, end := range [...]string{"/fetch", "/push", "/archive", "/contents", "/audit/export"} {
 		if strings.HasSuffix(path, end) {
 			return true
 		}

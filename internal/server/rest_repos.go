@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -213,6 +214,9 @@ func (a *restAPI) updateRepo(ctx context.Context, p policy.Principal, in *struct
 		if err != nil {
 			return nil, err
 		}
+		if err := a.logSetting(ctx, r, "default branch "+branch.Short()); err != nil {
+			return nil, err
+		}
 		if err := cell.SetHead(ctx, branch); err != nil {
 			return nil, err
 		}
@@ -229,6 +233,10 @@ func (a *restAPI) updateRepo(ctx context.Context, p policy.Principal, in *struct
 	}
 	if u.Settings != nil {
 		set := router.Settings{DenyNonFastForward: u.Settings.DenyNonFastForward, DenyDeletes: u.Settings.DenyDeletes}
+		what := fmt.Sprintf("deny non-fast-forward %t, deny deletes %t", set.DenyNonFastForward, set.DenyDeletes)
+		if err := a.logSetting(ctx, r, what); err != nil {
+			return nil, err
+		}
 		if err := cell.SetSettings(ctx, set); err != nil {
 			return nil, err
 		}

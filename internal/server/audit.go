@@ -1,0 +1,55 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	"github.com/skep-dev/skep/internal/audit"
+	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/git"
+)
+
+// intentOption is how a push says why: git push -o intent="…".
+const intentOption = "intent="
+
+// refLog writes down what a call does to a repository's references: before, since it happens in another database.
+func (s *Server) refLog(c *call, r control.Repo) func(context.Context, []git.RefUpdate, []string) (func([]git.RefUpdate, error), error) {
+	return func(ctx context.Context, updates []git.RefUpdate, options []string) (func([]git.RefUpdate, error), error) {
+		o := c.origin()
+		for _, option := range options {
+			if why, ok := strings.CutPrefix(option, intentOption); ok {
+				o.Intent = why
+			}
+		}
+		ctx = audit.With(ctx, o)
+		undone := func(updates []git.RefUpdate, why error) {
+			err := s.control.Audit(context.WithoutCancel(ctx), refEntries(r, updates, audit.Failed, ": "+explain(why))...)
+			if err != nil {
+				s.log.WarnContext(ctx, "the audit log does not say that updates of references have failed", "request_id", c.id, "error", err)
+			}
+		}
+		return undone, s.control.Audit(ctx, refEntries(r, updates, audit.Begun, "")...)
+	}
+}
+
+func refEntries(r control.Repo, updates []git.RefUpdate, how audit.Outcome, why string) []audit.Entry {
+	entries := make([]audit.Entry, len(updates))
+	for i, u := range updates {
+		action := "ref.push"
+		if u.New.IsZero() {
+			action = "ref.delete"
+		}
+		entries[i] = audit.Entry{
+			Action: action, Tenant: string(r.Tenant), Resource: "repo/" + r.TenantPath + "/" + r.Name + "@" + string(u.Name),
+			Outcome: how, Detail: u.Old.String() + " " + u.New.String() + why,
+		}
+	}
+	return entries
+}
+
+// logSetting writes down that a repository's settings are about to be changed, for the same reason.
+func (s *Server) logSetting(ctx context.Context, r control.Repo, what string) error {
+	return s.control.Audit(ctx, audit.Entry{
+		Action: "repo.settings", Tenant: string(r.Tenant), Resource: "repo/" + r.TenantPath + "/" + r.Name, Outcome: audit.Begun, Detail: what,
+	})
+}
