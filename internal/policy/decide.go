@@ -56,6 +56,7 @@ func (t *trace) step(e Effect, rule, why string, args ...any) {
 	t.steps = append(t.steps, Step{Effect: e, Rule: rule, Why: fmt.Sprintf(why, args...)})
 }
 
+// decide may change what it is handed.
 func decide(p *Principal, a Action, r *Resource, t *trace) bool {
 	number, known := actionNumbers[a]
 	if !known {
@@ -66,6 +67,9 @@ func decide(p *Principal, a Action, r *Resource, t *trace) bool {
 	}
 	if !throughToken(p, &actions[number], r, t) {
 		return false
+	}
+	if r.kind().foldsPath() {
+		r.Path = Fold(r.Path)
 	}
 	q := &question{p: p, r: r, bit: 1 << number, row: &actions[number], t: t}
 	if q.denied() {
@@ -195,7 +199,7 @@ func (q *question) excepted(rules *Rules, e *except) (why string, ok bool) {
 			return "the role " + role, true
 		}
 	}
-	rules.Doc.rolesOf(q.p, above, func(r *customRole, _ string) bool {
+	rules.Doc.rolesOf(q.p, above, func(r *customRole, _ given) bool {
 		for _, has := range r.inherits {
 			if slices.Contains(e.Roles, has.name) {
 				why, ok = "the role "+has.name, true
@@ -272,16 +276,16 @@ func orNothing(r Role) string {
 func (q *question) grantedByDocuments(yes func(rule, why string, args ...any) bool) bool {
 	for k := range q.r.Rules {
 		g, done := &q.r.Rules[k], false
-		g.Doc.rolesOf(q.p, q.above(g.Tenant), func(r *customRole, why string) bool {
+		g.Doc.rolesOf(q.p, q.above(g.Tenant), func(r *customRole, to given) bool {
 			if need := q.row.role.rank(); need > 0 && r.builtin.rank() >= need {
-				done = yes(g.of("role "+r.name), "given to %s: it is or inherits %s", why, r.builtin)
+				done = q.t == nil || yes(g.of("role "+r.name), "given to %s: it is or inherits %s", to, r.builtin)
 			}
 			for _, from := range r.inherits {
 				for i := range from.permissions {
 					if s := &from.permissions[i]; !done && q.concerns(s) {
-						done = yes(g.name(s, "role "+from.name), "given to %s: %s on %s", why, s.actions.names(), s.pattern)
+						done = q.t == nil || yes(g.name(s, "role "+from.name), "given to %s: %s on %s", to, s.actions.names(), s.pattern)
 					} else if q.t != nil {
-						q.t.step(Passes, g.name(s, "role "+from.name), "given to %s, but it is about %s on %s", why, s.actions.names(), s.pattern)
+						q.t.step(Passes, g.name(s, "role "+from.name), "given to %s, but it is about %s on %s", to, s.actions.names(), s.pattern)
 					}
 				}
 			}

@@ -318,7 +318,12 @@ func (b *builder) assign(a assignment) error {
 		if len(g)-1 > maxStars {
 			return fmt.Errorf("actor_pattern has more than %d stars: %w", maxStars, errkind.Invalid)
 		}
-		d.byPattern = append(d.byPattern, patternRoles{pattern: g, text: a.Pattern, roles: roles})
+		same := slices.IndexFunc(d.byPattern, func(p patternRoles) bool { return p.text == a.Pattern })
+		if same < 0 {
+			same = len(d.byPattern)
+			d.byPattern = append(d.byPattern, patternRoles{pattern: g, text: a.Pattern})
+		}
+		d.byPattern[same].roles = append(d.byPattern[same].roles, roles...)
 	}
 	return nil
 }
@@ -432,42 +437,47 @@ func (d *Document) Inside(tenant string) error {
 	return nil
 }
 
-// rolesOf yields the roles that a principal has by a document, and why. above are the document's tenant and those above it.
+// given says to whom a document gives a role: "the group ", "release". Most decisions never tell, so it is not put together.
+type given struct{ what, name string }
+
+func (g given) String() string { return g.what + g.name }
+
+// rolesOf yields the roles that a principal has by a document, and to whom it gives them. above are the document's tenant and those above it.
 //
 // A name may be anybody's. Patterns, classes and the defaults are for the members of the tenants, guests among them: else
 // whoever gets an account somewhere else on the server, under a name that fits, would be let in. A group counts for the
 // documents of its tenant and below.
-func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *customRole, why string) bool) {
-	each := func(list []*customRole, why string) bool {
+func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *customRole, to given) bool) {
+	each := func(list []*customRole, what, name string) bool {
 		for _, r := range list {
-			if !yield(r, why) {
+			if !yield(r, given{what, name}) {
 				return false
 			}
 		}
 		return true
 	}
 	if p.Anonymous() {
-		each(d.anonymous, "everybody")
+		each(d.anonymous, "everybody", "")
 		return
 	}
 	name := Fold(p.Name)
-	if name != "" && !each(d.byActor[name], "its name") {
+	if name != "" && !each(d.byActor[name], "its name", "") {
 		return
 	}
 	belongs := false
 	for _, t := range above {
 		for _, g := range p.Groups[t] {
-			if !each(d.byGroup[Fold(g)], "the group "+g) {
+			if !each(d.byGroup[Fold(g)], "the group ", g) {
 				return
 			}
 		}
 		belongs = belongs || p.Roles[t].Known()
 	}
-	if !belongs || !each(d.everybody, "every member") || !each(d.byClass[p.Class], "the class "+string(p.Class)) {
+	if !belongs || !each(d.everybody, "every member", "") || !each(d.byClass[p.Class], "the class ", string(p.Class)) {
 		return
 	}
 	for i := range d.byPattern {
-		if d.byPattern[i].pattern.match(name, false) && !each(d.byPattern[i].roles, "the pattern "+d.byPattern[i].text) {
+		if d.byPattern[i].pattern.match(name) && !each(d.byPattern[i].roles, "the pattern ", d.byPattern[i].text) {
 			return
 		}
 	}

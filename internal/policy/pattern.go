@@ -101,20 +101,22 @@ func (k Kind) known() bool {
 	return slices.Contains([]Kind{KindServer, KindTenant, KindRepo, KindConfig, KindEnv, KindJob}, k)
 }
 
-// matches reports whether the pattern names a resource.
+// foldsPath reports whether paths of a kind are names, which differ by more than case.
+func (k Kind) foldsPath() bool { return k == KindTenant || k == KindRepo || k == KindJob }
+
+// matches reports whether the pattern names a resource, whose path is folded if its kind says so.
 func (p *Pattern) matches(r *Resource) bool {
 	k := r.kind()
 	if p.kind != k && p.kind != anyKind {
 		return false
 	}
-	fold := k == KindTenant || k == KindRepo || k == KindJob
 	if k == KindServer {
-		return p.kind == KindServer || p.path.match("", false)
+		return p.kind == KindServer || p.path.match("")
 	}
-	if !p.path.match(r.Path, fold) {
+	if !p.path.match(r.Path) {
 		return false
 	}
-	return (p.anyField || p.field.match(r.Field, false)) && (p.anyAt || p.at.match(r.At, false))
+	return (p.anyField || p.field.match(r.Field)) && (p.anyAt || p.at.match(r.At))
 }
 
 // reaches reports whether the pattern may match something of a tenant or below it.
@@ -136,10 +138,7 @@ type glob []string
 func (g glob) empty() bool { return len(g) == 0 }
 
 // match reports whether s is the glob's pieces in order, the first at its start and the last at its end.
-func (g glob) match(s string, fold bool) bool {
-	if fold {
-		s = Fold(s)
-	}
+func (g glob) match(s string) bool {
 	if len(g) == 1 {
 		return s == g[0]
 	}
@@ -177,7 +176,7 @@ func Fold(s string) string {
 // splitPattern splits what follows a kind into path, field and qualifier.
 func splitPattern(s string, kind Kind) (parts [3]glob, err error) {
 	hasField := kind == KindConfig
-	fold := kind == KindTenant || kind == KindRepo || kind == KindJob
+	fold := kind.foldsPath()
 	now, stars := 0, 0
 	piece := strings.Builder{}
 	seen := [3]bool{s != "" && s[0] != '@' && s[0] != '.'}
