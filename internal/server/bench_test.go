@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/server"
 )
 
@@ -71,4 +74,81 @@ func BenchmarkHotPath(b *testing.B) {
 		r.Header.Set("Content-Type", "application/x-git-upload-pack-request")
 		serve(b, r, lsRefs)
 	})
+}
+
+// BenchmarkAuthorisation compares a small fetch, of one commit with one file, with what its three requests spend on finding out
+// who asks, and whether they may. The fetch is all but net/http and the network. One caller is a member two tenants up, the other has
+// its right from the last role of a policy of 20 there.
+func BenchmarkAuthorisation(b *testing.B) {
+	many := map[string]limit.Quota{"git": {Events: 1 << 29, Per: time.Second}, "tenant": {Events: 1 << 29, Per: time.Second}}
+	s := startSite(b, server.Options{Log: slog.New(slog.DiscardHandler), Rates: many})
+	api := s.api(s.admin)
+	top := result(api.CreateTenant(b.Context(), "acme"))(b)
+	result(api.CreateTenant(b.Context(), "acme/web"))(b)
+	result(api.CreateTenant(b.Context(), "acme/web/site"))(b)
+	demo := s.repo("acme/web/site", "demo", client.Private)
+	tip := result(api.Ref(b.Context(), string(demo.ID), "heads/main"))(b).SHA.String()
+	member, agent := s.member("rita", top.ID, policy.Reader), s.member("agent-7", top.ID, policy.Guest)
+	rules := "[policy]\nversion = 1\n"
+	for i := range 20 {
+		rules += fmt.Sprintf("[role.r%d]\npermissions = [{ actions = [\"read\"], resource = \"repo/acme/*/x%d\" }]\n", i, i)
+	}
+	rules += "[role.last]\npermissions = [{ actions = [\"read\"], resource = \"repo/acme/web/*\" }]\n"
+	for i := range 20 {
+		rules += fmt.Sprintf("[[assignment]]\nactor_pattern = \"agent-*\"\nroles = [\"r%d\"]\n", i)
+	}
+	rules += "[[assignment]]\nactor_pattern = \"agent-*\"\nroles = [\"last\"]\n"
+	result(api.SetPolicy(b.Context(), "acme", client.SetPolicy{Document: rules}))(b)
+
+	repo := result(s.control.RepoByName(b.Context(), "acme/web/site", "demo"))(b)
+	b.Run("member", func(b *testing.B) { compareFetch(b, s, repo, tip, member) })
+	b.Run("last of 20 roles", func(b *testing.B) { compareFetch(b, s, repo, tip, agent) })
+}
+
+func compareFetch(b *testing.B, s *site, repo control.Repo, tip, token string) {
+	b.Helper()
+	request := func(method, path, body string) *http.Request {
+		r := httptest.NewRequest(method, "/acme/web/site/demo.git"+path, nil)
+		r.Header.Set("Git-Protocol", "version=2")
+		r.Header.Set("Content-Type", "application/x-git-upload-pack-request")
+		r.SetBasicAuth("any", token)
+		if body != "" {
+			r.Body = io.NopCloser(strings.NewReader(body))
+		}
+		return r
+	}
+	fetch := func() {
+		for _, r := range []*http.Request{
+			request(http.MethodGet, "/info/refs?service=git-upload-pack", ""),
+			request(http.MethodPost, "/git-upload-pack", pkt("command=ls-refs\n")+"0001"+pkt("peel\n")+pkt("symrefs\n")+"0000"),
+			request(http.MethodPost, "/git-upload-pack", pkt("command=fetch\n")+"0001"+pkt("ofs-delta\n")+pkt("want "+tip+"\n")+pkt("done\n")+"0000"),
+		} {
+			to := httptest.NewRecorder()
+			s.server.ServeHTTP(to, r)
+			if to.Code != http.StatusOK {
+				b.Fatalf("%s: %d %s", r.URL, to.Code, to.Body)
+			}
+		}
+	}
+	ask := request(http.MethodGet, "/info/refs?service=git-upload-pack", "")
+	var fetching, knowing, asking time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		fetch()
+		fetched := time.Now()
+		var p policy.Principal
+		for range 3 {
+			p = result(s.server.Authenticate(ask))(b)
+		}
+		known := time.Now()
+		for range 3 {
+			if err := s.server.MayRead(b.Context(), p, repo); err != nil {
+				b.Fatal(err)
+			}
+		}
+		fetching, knowing, asking = fetching+fetched.Sub(begin), knowing+known.Sub(fetched), asking+time.Since(known)
+	}
+	b.ReportMetric(float64(fetching.Nanoseconds())/float64(b.N), "ns/fetch")
+	b.ReportMetric(100*float64(knowing)/float64(fetching), "authentication-%")
+	b.ReportMetric(100*float64(asking)/float64(fetching), "authorisation-%")
 }

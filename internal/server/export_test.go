@@ -7,9 +7,11 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/policy"
 )
 
 // Pool opens a pool of places for its tests.
@@ -80,6 +82,20 @@ var ParseTTL = parseTTL
 
 // ValidRequestID opens the check of a client's request identifier for its tests.
 var ValidRequestID = validRequestID
+
+// Authenticate finds the caller behind a request's credential.
+func (s *Server) Authenticate(r *http.Request) (policy.Principal, error) {
+	return auth.FromRequest(r.Context(), s.control, r)
+}
+
+// MayRead is what policy costs a request: the tenant's rules, and their answer.
+func (s *Server) MayRead(ctx context.Context, p policy.Principal, repo control.Repo) error {
+	res, err := s.repoResource(ctx, repo)
+	if err != nil {
+		return err
+	}
+	return verdict(p, policy.RepoRead, res)
+}
 
 // MakeRepo makes an empty repository without a request that limits would count.
 func (s *Server) MakeRepo(ctx context.Context, t id.Tenant, name string, public bool) error {
