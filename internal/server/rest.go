@@ -196,6 +196,9 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 	c.base = s.publicURL(c, r)
 	err := s.enter(c, r, limit, func(ctx context.Context) error {
 		s.rates.headers(c, c.w.Header())
+		if c.body.broken {
+			return errBroken
+		}
 		if c.principal.Anonymous() && c.route == routeAPIWrite && !strings.HasSuffix(r.URL.Path, "/fetch") {
 			return errAnonymous // before a body is read
 		}
@@ -212,6 +215,8 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 		s.refuse(c, r, err)
 	}
 }
+
+var errBroken = denial{errkind.Invalid, "the request's body broke off, came too slowly, or is in chunks that cannot be read"}
 
 // comparesFiles reports whether a call may take a core for as long as callTime, and 100 MiB: a diff or a blame of files
 // made for it. Few of them run at once.

@@ -54,3 +54,14 @@ func TestSmuggling(t *testing.T) {
 		}
 	}
 }
+
+// A body that cannot be read is the client's fault, and the answer says so.
+func TestBrokenBody(t *testing.T) {
+	s := startSite(t, server.Options{})
+	head := "POST /api/v2/tenants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer " + s.admin + "\r\n\r\n"
+	for _, chunks := range []string{"5\r\n{\"pat\r\nZZ\r\n", "5\r\n{\"pathh\r\n0\r\n\r\n", "-1\r\n"} {
+		if got := string(s.raw(head + chunks)); !strings.HasPrefix(got, "HTTP/1.1 422 ") || !strings.Contains(got, "cannot be read") {
+			t.Errorf("chunks %q:\n%s", chunks, got)
+		}
+	}
+}
