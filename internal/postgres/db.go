@@ -173,15 +173,11 @@ func pause(ctx context.Context, attempt int) error {
 func (db *DB) transact(caller context.Context, mode pgx.TxOptions, fn func(*Conn) error) (err error) {
 	ctx, cancel := context.WithTimeout(caller, transactTimeout)
 	defer cancel()
-	pc, err := db.acquire(ctx)
+	pc, tx, err := db.begin(ctx, mode)
 	if err != nil {
 		return ended(caller, err)
 	}
 	defer pc.Release() // it closes a connection that is not as it was
-	tx, err := pc.BeginTx(ctx, mode)
-	if err != nil {
-		return ended(caller, fmt.Errorf("begin: %w", classify(err, pc.Conn().IsClosed())))
-	}
 	done := false
 	defer func() { // also when fn panics
 		if !done {
@@ -207,6 +203,27 @@ func (db *DB) transact(caller context.Context, mode pgx.TxOptions, fn func(*Conn
 		return fmt.Errorf("commit: %w", classify(err, pc.Conn().IsClosed()))
 	}
 	return nil
+}
+
+// begin begins a transaction on a connection of the pool. One that turns out to have ended, as all have after the server was away for
+// a moment, has done nothing yet: another is tried, until one was made anew.
+func (db *DB) begin(ctx context.Context, mode pgx.TxOptions) (*pgxpool.Conn, pgx.Tx, error) {
+	for tries := db.pool.Stat().MaxConns(); ; tries-- {
+		pc, err := db.acquire(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		tx, err := pc.BeginTx(ctx, mode)
+		if err == nil {
+			return pc, tx, nil
+		}
+		dead := pc.Conn().IsClosed()
+		err = fmt.Errorf("begin: %w", classify(err, dead))
+		pc.Release()
+		if !dead || tries <= 0 || ctx.Err() != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // rollback ends a transaction. If it cannot, the connection is closed, which ends it as well.

@@ -418,6 +418,38 @@ func TestServerGoesAndComes(t *testing.T) {
 	}
 }
 
+// TestDeadConnections: the pool's connections have ended while nobody used them. Who comes next does not notice.
+func TestDeadConnections(t *testing.T) {
+	line := postgrestest.NewLine(t)
+	db := open(t, line.Address(postgrestest.New(t)), schema(things))
+	const conns = 5
+	together := make(chan struct{})
+	var wg, begun sync.WaitGroup
+	begun.Add(conns)
+	for range conns {
+		wg.Go(func() {
+			err := db.Read(t.Context(), func(*postgres.Conn) error {
+				begun.Done()
+				<-together
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begun.Wait()
+	close(together)
+	wg.Wait()
+	line.Cut()
+	line.Mend()
+	for range conns {
+		if n := count(t, db); n != 0 {
+			t.Errorf("%d rows, want none", n)
+		}
+	}
+}
+
 func TestClosed(t *testing.T) {
 	db, err := postgres.Open(t.Context(), postgrestest.New(t), nil, postgres.Options{})
 	if err != nil {
