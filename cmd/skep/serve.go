@@ -52,6 +52,7 @@ func newServe() *cobra.Command {
 	flags.Var(prefixesValue{&opts.Proxies.Trusted}, "trusted-proxy", "networks of proxies whose word counts about who their clients are")
 	flags.Var(headerValue{&opts.Proxies.Header}, "trusted-proxy-header", "in which they say so: X-Forwarded-For, Forwarded or none")
 	flags.BoolVar(&opts.Proxies.Protocol, "proxy-protocol", false, "trusted proxies begin each connection with the PROXY protocol, version 1 or 2")
+	flags.Var(prefixesValue{&opts.OutboundAllow}, "outbound-allow", "networks that the server may ask, for tenants, although they are not public; also without TLS")
 	logFormat := flags.String("log-format", "text", "text or json")
 	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

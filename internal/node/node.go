@@ -28,6 +28,7 @@ import (
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/server"
@@ -62,6 +63,8 @@ type Options struct {
 
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
+	OutboundAllow []netip.Prefix // networks that the server may ask although they are not public, and without TLS: see package outbound
+
 	Rates      map[string]limit.Quota // how often, by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: this machine's
 }
@@ -77,6 +80,7 @@ type Node struct {
 	opts     Options
 	control  *control.Control
 	router   *router.Router
+	outbound *outbound.Client
 	server   *server.Server
 	listener net.Listener
 	first    string
@@ -121,11 +125,13 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := n.openControl(ctx); err != nil {
 		return n, err
 	}
+	n.outbound = outbound.New(outbound.Options{Allow: opts.OutboundAllow})
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
+		Outbound: n.outbound,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {
@@ -217,6 +223,9 @@ func (n *Node) Close() error {
 		if err := n.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if n.outbound != nil {
+		n.outbound.Close()
 	}
 	if n.control != nil {
 		errs = append(errs, n.control.Close())

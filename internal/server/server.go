@@ -26,6 +26,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
 )
@@ -63,6 +64,8 @@ type Options struct {
 	TLS     *tls.Config  // with certificates; nil: plain HTTP
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
+	Outbound *outbound.Client // asks addresses that users name; nil: one that reaches public addresses
+
 	HeaderTimeout time.Duration // for a TLS handshake, and for a request's headers: who takes longer is a slowloris; 0: 10 s
 	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit
 	// on a request's total time: a clone over a slow line may take hours.
@@ -88,6 +91,9 @@ func (o Options) withDefaults() Options {
 	def(&o.HeaderTimeout, 10*time.Second)
 	def(&o.IdleTimeout, 2*time.Minute)
 	def(&o.DrainTimeout, 30*time.Second)
+	if o.Outbound == nil {
+		o.Outbound = outbound.New(outbound.Options{})
+	}
 	if o.RateExempt == nil {
 		o.RateExempt = LoopbackPrefixes()
 	}
