@@ -10,7 +10,7 @@ import (
 // A decision goes through four stages. The first three only take away.
 //
 //	action   it must be one of the closed list
-//	token    its scope must reach as far as the action, and the repository that it is bound to must be the one at hand
+//	token    its scope must reach as far as the action, and the repository or tenant that it is bound to must be the one at hand
 //	denial   no document of the resource's tenants may deny it, unless the principal is excepted
 //	grant    something must allow it: being public, administering the server, membership in one of the tenants, or a role
 //	         that a document of one of them gives
@@ -88,6 +88,11 @@ func throughToken(p *Principal, row *actionRow, r *Resource, t *trace) bool {
 	case p.Repo != "" && p.Repo != r.Repo:
 		if t != nil {
 			t.step(Forbids, "token", "it is good for repository %s only", p.Repo)
+		}
+		return false
+	case p.Within != "" && !slices.Contains(r.Tenant, p.Within):
+		if t != nil {
+			t.step(Forbids, "token", "it is good within tenant %s only", p.Within)
 		}
 		return false
 	case p.Anonymous():

@@ -25,6 +25,9 @@ const (
 // Known reports whether r is one of the roles.
 func (r Role) Known() bool { return r.rank() > 0 }
 
+// Above reports whether r may do something that s may not.
+func (r Role) Above(s Role) bool { return r.rank() > s.rank() }
+
 // rank orders the roles; 0 is no role.
 func (r Role) rank() int {
 	switch r {
@@ -93,6 +96,7 @@ type Principal struct {
 	Roles  map[id.Tenant]Role     // memberships; shared between requests, so never changed
 	Scope  Scope                  // of the token it came with
 	Repo   id.Repo                // not empty: the token is good for this one repository only
+	Within id.Tenant              // not empty: the token is good within this tenant and those below only
 	Token  id.Token               // the token it came with: decisions do not look at it
 }
 
