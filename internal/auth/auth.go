@@ -1,4 +1,4 @@
-// Package auth turns a token into a principal.
+// Package auth turns a credential into a principal.
 //
 // A token's secret is 256 random bits. Only its SHA-256 is stored, so who reads the database cannot act as anybody. A
 // password would need a slow, salted hash because it can be guessed; 256 random bits cannot, and a fast hash lets each
@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/jwt"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
@@ -42,17 +43,33 @@ func NewSecret() (secret string, h Hash) {
 // HashSecret is how a presented secret is looked up.
 func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }
 
-// Tokens finds the principal behind a token: errkind.Unauthorized when it is unknown, expired or revoked.
+// Tokens finds the principal behind a token, or behind a JWT that somebody's key has signed: errkind.Unauthorized when it is
+// unknown, expired or revoked.
 type Tokens interface {
 	Principal(ctx context.Context, h Hash) (policy.Principal, error)
+	Signed(ctx context.Context, text string) (policy.Principal, error)
 }
+
+// Refusal is why a credential that is known to be somebody's is refused: whoever sent it may read it.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+// Unwrap says that a credential is what is missing.
+func (r Refusal) Unwrap() error { return errkind.Unauthorized }
 
 // FromSecret authenticates whoever presents a secret. What does not even look like one is refused without a look-up.
 func FromSecret(ctx context.Context, tokens Tokens, secret string) (policy.Principal, error) {
-	if !wellFormed(secret) {
-		return policy.Principal{}, fmt.Errorf("credential is not a token: %w", errkind.Unauthorized)
+	var p policy.Principal
+	var err error
+	switch {
+	case wellFormed(secret):
+		p, err = tokens.Principal(ctx, HashSecret(secret))
+	case jwt.LooksLike(secret):
+		p, err = tokens.Signed(ctx, secret)
+	default:
+		err = fmt.Errorf("it is not a token: %w", errkind.Unauthorized)
 	}
-	p, err := tokens.Principal(ctx, HashSecret(secret))
 	if err != nil {
 		return policy.Principal{}, fmt.Errorf("check token: %w", err)
 	}

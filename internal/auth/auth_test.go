@@ -26,6 +26,16 @@ func (t tokens) Principal(_ context.Context, h auth.Hash) (policy.Principal, err
 	return p, nil
 }
 
+// Signed takes one text.
+func (t tokens) Signed(_ context.Context, text string) (policy.Principal, error) {
+	if text != signed {
+		return policy.Principal{}, auth.Refusal("this JWT is not valid")
+	}
+	return policy.Principal{ID: "iss_platform:agent", Scope: policy.ScopeRead}, nil
+}
+
+const signed = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl"
+
 func TestNewSecret(t *testing.T) {
 	form := regexp.MustCompile(`^skep_[A-Za-z0-9_-]{43}$`)
 	seen := map[string]bool{}
@@ -54,8 +64,10 @@ func TestFromRequest(t *testing.T) {
 	alice := policy.Principal{ID: "usr_alice", Scope: policy.ScopeWrite}
 	known := tokens{h: alice}
 
+	agent := policy.Principal{ID: "iss_platform:agent", Scope: policy.ScopeRead}
+
 	const authorization, apiKey = "Authorization", "X-Api-Key"
-	long := strings.Repeat("x", 3000)
+	long := strings.Repeat("x", 6000)
 	tests := []struct {
 		name    string
 		headers [][2]string
@@ -71,6 +83,12 @@ func TestFromRequest(t *testing.T) {
 		{"basic user", [][2]string{{authorization, basic(secret + ":")}}, alice},
 		{"basic user, oauth", [][2]string{{authorization, basic(secret + ":x-oauth-basic")}}, alice},
 		{"basic without padding", [][2]string{{authorization, strings.TrimRight(basic("a:"+secret), "=")}}, alice},
+
+		{"JWT as bearer", [][2]string{{authorization, "Bearer " + signed}}, agent},
+		{"JWT as password", [][2]string{{authorization, basic("any:" + signed)}}, agent},
+		{"JWT as API key", [][2]string{{apiKey, signed}}, agent},
+		{"another JWT", [][2]string{{authorization, "Bearer " + signed + "A"}}, errkind.Unauthorized},
+		{"a JWT in five parts", [][2]string{{authorization, "Bearer " + signed + ".x.y"}}, errkind.Unauthorized},
 
 		{"unknown bearer", [][2]string{{authorization, "Bearer " + unknown}}, errkind.Unauthorized},
 		{"unknown api key", [][2]string{{apiKey, unknown}}, errkind.Unauthorized},
@@ -142,7 +160,7 @@ func FuzzAuthorization(f *testing.F) {
 		if err == nil && p.Anonymous() {
 			t.Errorf("header %q: neither a principal nor an error", header)
 		}
-		if err == nil && !strings.Contains(header, secret) && !strings.HasPrefix(strings.ToLower(strings.TrimSpace(header)), "basic ") {
+		if err == nil && !strings.Contains(header, secret) && !strings.Contains(header, signed) && !strings.HasPrefix(strings.ToLower(strings.TrimSpace(header)), "basic ") {
 			t.Errorf("header %q was let in", header)
 		}
 		if err != nil && !errors.Is(err, errkind.Unauthorized) && !errors.Is(err, errkind.Invalid) {

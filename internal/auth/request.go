@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/jwt"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
-// maxHeaderBytes bounds a credential's header: a token has 48 bytes, and user names that people put before it are short.
-const maxHeaderBytes = 2048
+// maxHeaderBytes bounds a credential's header: a JWT of jwt.MaxBytes in base64, with a short user name before it.
+const maxHeaderBytes = (jwt.MaxBytes + 256) * 4 / 3
 
 // oauthPassword is the password of clients that put the token where the user name belongs, after GitHub's example.
 const oauthPassword = "x-oauth-basic"

@@ -13,6 +13,7 @@ import (
 const (
 	maxCachedRepos      = 50_000
 	maxCachedPrincipals = 10_000
+	maxCachedIssuers    = 1_000 // lists of those with the same iss; each issuer takes a few times its keys, mostly some KiB
 	maxCachedStandings  = 10_000
 	maxCachedDocuments  = 1_000 // a parsed one takes a few times its text, mostly some KiB
 )
@@ -26,6 +27,7 @@ type caches struct {
 	repos      recent[id.Repo, Repo]
 	names      recent[pathKey, id.Repo] // hints: repoByPath checks them
 	principals recent[auth.Hash, credential]
+	issuers    recent[issuersKey, []trusted]
 	standings  recent[id.Tenant, Standing]
 	documents  recent[documentKey, *policy.Document] // nothing of it ever changes
 }
@@ -37,6 +39,7 @@ func (c *caches) init(g *gate) {
 	c.repos.init(maxCachedRepos, g)
 	c.names.init(maxCachedRepos, g)
 	c.principals.init(maxCachedPrincipals, g)
+	c.issuers.init(maxCachedIssuers, g)
 	c.standings.init(maxCachedStandings, g)
 	c.documents.init(maxCachedDocuments, nil)
 }
@@ -54,7 +57,13 @@ func (c *caches) repoByPath(k pathKey) (Repo, bool) {
 
 func (c *caches) dropTenants() {
 	c.standings.clear()
-	c.principals.clear() // they know their roles in it
+	c.dropIssuers() // and principals, who know their roles in it
+}
+
+// dropIssuers comes to principals last: some of them come from what is remembered of issuers.
+func (c *caches) dropIssuers() {
+	c.issuers.clear()
+	c.principals.clear()
 }
 
 // forget drops all of a kind: what another node has changed of it is not known.
@@ -63,7 +72,7 @@ func (c *caches) forget(k kind) {
 	case lineageKind:
 		c.standings.clear()
 	case principalKind:
-		c.principals.clear()
+		c.dropIssuers()
 	case repoKind:
 		c.repos.clear() // names only lead there
 	}

@@ -45,6 +45,9 @@ type Control struct {
 
 	audit auditQueue
 
+	fetchKeys func(ctx context.Context, url string) ([]byte, error)
+	fetching  fetching
+
 	makingMu sync.Mutex
 	making   map[repoKey]bool // repositories that CreateRepo is at; guarded by makingMu
 }
@@ -57,6 +60,8 @@ type Options struct {
 	// so that there is no moment in which the secret of a token that exists can get lost. It may be called in vain, when the
 	// commit then fails, or when another node comes first: Open returns no secret then.
 	KeepFirst func(secret string) error
+	// FetchKeys gets the document at a URL that a tenant names. nil: issuers' keys must be sent.
+	FetchKeys func(ctx context.Context, url string) ([]byte, error)
 	// Log hears when the database does not answer Run. nil: nobody does.
 	Log *slog.Logger
 }
@@ -69,6 +74,8 @@ func Open(ctx context.Context, where string, opts Options) (c *Control, firstSec
 		return nil, "", fmt.Errorf("open control plane: %w", err)
 	}
 	c = &Control{db: db, pulse: pulse, now: time.Now, log: opts.Log, making: map[repoKey]bool{}}
+	c.fetchKeys = opts.FetchKeys
+	c.fetching.init()
 	c.audit.turn = make(chan struct{}, 1)
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

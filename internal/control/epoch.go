@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,6 +86,8 @@ const headInterval = time.Hour
 // Run watches what other nodes change, and logs the head of the audit log, until ctx ends. Without it, and where the database is a
 // file of this process alone, everything works: the first does without caches, the second has nothing to watch.
 func (c *Control) Run(ctx context.Context) error {
+	background := c.begin(ctx)
+	defer background()
 	hourly := time.NewTicker(headInterval)
 	defer hourly.Stop()
 	var watch <-chan time.Time
@@ -106,6 +109,13 @@ func (c *Control) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// begin starts what must not keep Run from watching. end waits for it, once ctx has ended.
+func (c *Control) begin(ctx context.Context) (end func()) {
+	var wg sync.WaitGroup
+	wg.Go(func() { c.runFetches(ctx) })
+	return wg.Wait
 }
 
 // watcher looks at the epochs.

@@ -37,6 +37,13 @@ var atVersion = []string{
 	INSERT INTO audit (seq, at, principal_id, name, class, token_id, action, in_tenant, resource, outcome, intent, request_id, address, detail, prev, hash)
 		VALUES (1, 10, 'usr_1', 'Admin', 'human', '', 'tenant.create', '', 'tenant/Acme', 'done', '', '', '', '', ZERO, HASH);
 	UPDATE audit_head SET seq = 1, hash = HASH;`,
+	5: `
+	INSERT INTO issuer (tenant_id, issuer_id, name, iss, audience, role, listed, url, keys, fetched, created)
+		VALUES ('ten_1', 'iss_1', 'Platform', 'https://p.example.org', 'https://g.example.org', 'writer', 0, '', '{}', 11, 11);
+	INSERT INTO issuer_subject (tenant_id, issuer_id, subject, principal_id) VALUES ('ten_1', 'iss_1', 'agent', 'usr_2');
+	INSERT INTO certificate (certificate_id, kind, value, principal_id, scope, created) VALUES ('crt_1', 'cn', 'bob', 'usr_2', 'write', 12);
+	INSERT INTO token (token_id, hash, principal_id, name, scope, created, expires, prefix, parent_id, used, used_from)
+		VALUES ('tok_2', ZERO, 'usr_2', 'a child', 'read', 13, 0, 'skep_AAAA', 'tok_1', 14, '192.0.2.1');`,
 }
 
 // scriptOf is what was written up to a version.

@@ -177,6 +177,7 @@ func (c *Control) RevokeToken(ctx context.Context, t id.Token) error {
 type credential struct {
 	principal policy.Principal
 	expires   time.Time
+	repo      string // that a signed token is limited to: see bind
 }
 
 // Principal finds the principal behind a token's hash, with its memberships.

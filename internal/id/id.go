@@ -1,4 +1,4 @@
-// Package id gives typed identifiers to tenants, repositories, principals and tokens.
+// Package id gives typed identifiers to tenants, repositories, principals and what lets these in.
 //
 // An identifier is a prefix that says what it names and a ULID (https://github.com/ulid/spec) in lower case:
 // repo_01jd4x5vwr9ab3k6m0q7z2c8ye. Identifiers of one type sort by the time at which they were made.
@@ -22,6 +22,10 @@ type (
 	Principal string
 	// Token names a token, and is not its secret: tok_…
 	Token string
+	// Issuer names an issuer of tokens that a tenant trusts: iss_…
+	Issuer string
+	// Certificate names what lets a client certificate in: crt_…
+	Certificate string
 )
 
 const (
@@ -29,6 +33,8 @@ const (
 	repoPrefix      = "repo_"
 	principalPrefix = "usr_"
 	tokenPrefix     = "tok_"
+	issuerPrefix    = "iss_"
+	certPrefix      = "crt_"
 )
 
 // NewTenant makes the identifier of a new tenant.
@@ -43,6 +49,12 @@ func NewPrincipal() Principal { return Principal(principalPrefix + fresh()) }
 // NewToken makes the identifier of a new token. It is not the secret.
 func NewToken() Token { return Token(tokenPrefix + fresh()) }
 
+// NewIssuer makes the identifier of a new issuer.
+func NewIssuer() Issuer { return Issuer(issuerPrefix + fresh()) }
+
+// NewCertificate makes the identifier of what lets a client certificate in.
+func NewCertificate() Certificate { return Certificate(certPrefix + fresh()) }
+
 // ParseTenant checks the form of a tenant's identifier.
 func ParseTenant(s string) (Tenant, error) { return parse[Tenant](s, tenantPrefix) }
 
@@ -54,6 +66,12 @@ func ParsePrincipal(s string) (Principal, error) { return parse[Principal](s, pr
 
 // ParseToken checks the form of a token's identifier.
 func ParseToken(s string) (Token, error) { return parse[Token](s, tokenPrefix) }
+
+// ParseIssuer checks the form of an issuer's identifier.
+func ParseIssuer(s string) (Issuer, error) { return parse[Issuer](s, issuerPrefix) }
+
+// ParseCertificate checks the form of the identifier of what lets a client certificate in.
+func ParseCertificate(s string) (Certificate, error) { return parse[Certificate](s, certPrefix) }
 
 func fresh() string { return strings.ToLower(ulid.Make().String()) }
 

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -142,4 +143,19 @@ func (k Keys) Names() []string {
 		names[i] = string(one.alg) + " " + one.id
 	}
 	return names
+}
+
+// Equal reports whether two sets have the same keys, in whatever order.
+func (k Keys) Equal(other Keys) bool {
+	if len(k.list) != len(other.list) {
+		return false
+	}
+	for _, one := range k.list {
+		same := other.find(one.id, one.alg)
+		public, ok := one.public.(interface{ Equal(x crypto.PublicKey) bool })
+		if same == nil || !ok || !public.Equal(same.public) {
+			return false
+		}
+	}
+	return true
 }

@@ -122,10 +122,10 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	}); err != nil {
 		return n, fmt.Errorf("open cells: %w", err)
 	}
+	n.outbound = outbound.New(outbound.Options{Allow: opts.OutboundAllow})
 	if err := n.openControl(ctx); err != nil {
 		return n, err
 	}
-	n.outbound = outbound.New(outbound.Options{Allow: opts.OutboundAllow})
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,

@@ -37,7 +37,8 @@ func (n *Node) openControl(ctx context.Context) (err error) {
 		return err
 	}
 	n.control, n.first, err = control.Open(ctx, where, control.Options{
-		Log: n.opts.Log,
+		Log:       n.opts.Log,
+		FetchKeys: n.outbound.Read,
 		KeepFirst: func(secret string) error {
 			written = true
 			return n.writeToken(secret + "\n")

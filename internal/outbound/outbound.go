@@ -19,6 +19,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -114,6 +115,26 @@ func (c *Client) Get(ctx context.Context, address string) (*http.Response, error
 		return nil, refusal("it is not a URL")
 	}
 	return c.Do(req)
+}
+
+// Read gets a document: what an address answers with status 200.
+func (c *Client) Read(ctx context.Context, address string) ([]byte, error) {
+	resp, err := c.Get(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask %s: it answers %s: %w", clip(resp.Request.URL.Host), clip(resp.Status), errkind.Unavailable)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err != nil && errkind.Of(err) != errkind.TooLarge {
+		err = fmt.Errorf("its answer breaks off: %w", errkind.Unavailable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", clip(resp.Request.URL.Host), err)
+	}
+	return b, nil
 }
 
 // Do makes a request. What is wrong with the address is errkind.Invalid; what is wrong at the other end is

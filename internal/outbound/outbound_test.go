@@ -55,12 +55,7 @@ func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "h
 
 func read(t *testing.T, c *outbound.Client, address string) (string, error) {
 	t.Helper()
-	resp, err := c.Get(t.Context(), address)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+	b, err := c.Read(t.Context(), address)
 	return string(b), err
 }
 
@@ -285,11 +280,18 @@ func TestBodyIsBounded(t *testing.T) {
 			_, _ = io.WriteString(w, strings.Repeat("x", 10))
 		}
 	}, (*httptest.Server).Start)
-	if got, err := read(t, newClient(t, outbound.Options{Allow: loopback, MaxBodyBytes: 999}), s.URL); !errors.Is(err, errkind.TooLarge) || len(got) != 999 {
+	if got, err := read(t, newClient(t, outbound.Options{Allow: loopback, MaxBodyBytes: 999}), s.URL); !errors.Is(err, errkind.TooLarge) {
 		t.Errorf("1000 bytes of 999 = %d, %v", len(got), err)
 	}
 	if got, err := read(t, newClient(t, outbound.Options{Allow: loopback, MaxBodyBytes: 1000}), s.URL); err != nil || len(got) != 1000 {
 		t.Errorf("1000 bytes of 1000 = %d, %v", len(got), err)
+	}
+}
+
+func TestReadWantsADocument(t *testing.T) {
+	s := newSite(t, http.NotFound, (*httptest.Server).Start)
+	if _, err := read(t, newClient(t, outbound.Options{Allow: loopback}), s.URL); !errors.Is(err, errkind.Unavailable) || !strings.Contains(err.Error(), "404") {
+		t.Errorf("a page that is missing: %v", err)
 	}
 }
 
