@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/skep-dev/skep/internal/jwt/jwttest"
 )
 
 // binary is the skep that all tests run: built once, by TestMain.
@@ -54,6 +56,7 @@ func TestScripts(t *testing.T) {
 			}
 			s := &server{dir: filepath.Join(env.WorkDir, "data"), env: env.Vars}
 			env.Values[serverKey{}] = s
+			env.Values[platformKey{}] = &platform{keys: map[string]jwttest.Key{}}
 			env.Defer(s.kill)
 			return os.WriteFile(filepath.Join(env.WorkDir, "gitconfig"), []byte(gitConfig), 0o600)
 		},
@@ -62,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"capture": captureCommand,
 			"history": historyCommand,
 			"fails":   failsCommand,
+			"jwt":     jwtCommand,
 		},
 	})
 }

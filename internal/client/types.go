@@ -25,6 +25,7 @@ type Identity struct {
 	Admin     bool         `json:"admin" doc:"May do anything on this server"`
 	Scope     policy.Scope `json:"scope" enum:"read,write,admin" doc:"What the token lets its principal do"`
 	Repo      id.Repo      `json:"repo,omitempty" doc:"The one repository that the token is good for"`
+	Tenant    id.Tenant    `json:"tenant,omitempty" doc:"The one tenant, with those below it, that the token is good for: of a JWT"`
 }
 
 // Tenant owns repositories and child tenants.

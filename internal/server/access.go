@@ -59,6 +59,9 @@ func (s *Server) authenticate(c *call, r *http.Request) error {
 	if err := s.rates.fail(c, try); err != nil {
 		return err
 	}
+	if r, ok := errors.AsType[auth.Refusal](err); ok {
+		return denial{errkind.Unauthorized, string(r)}
+	}
 	if kind == errkind.Unauthorized {
 		return errBadToken
 	}

@@ -54,8 +54,8 @@ func (s *Server) newAPI() http.Handler {
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"bearer": {Type: "http", Scheme: "bearer"},
-					"basic":  {Type: "http", Scheme: "basic", Description: "A token as the password, with any user name"},
+					"bearer": {Type: "http", Scheme: "bearer", Description: "A token, or a JWT of an issuer that a tenant trusts"},
+					"basic":  {Type: "http", Scheme: "basic", Description: "A token or JWT as the password, with any user name"},
 					"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
 				},
 			},
@@ -71,6 +71,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerAudit()
 	a.registerPrincipals()
 	a.registerPolicy()
+	a.registerIssuers()
 	a.registerTokens()
 	a.registerRepos()
 	a.registerRefs()
@@ -116,7 +117,7 @@ func describeProblems(doc *huma.OpenAPI) {
 
 const apiDescription = `Everything Skep does with repositories, without git.
 
-**Credentials.** A token, as ` + "`Authorization: Bearer`" + `, as ` + "`X-API-Key`" + `, or as the password of HTTP Basic. Public
+**Credentials.** A token, or a JWT of an issuer that a tenant trusts, as ` + "`Authorization: Bearer`" + `, as ` + "`X-API-Key`" + `, or as the password of HTTP Basic. Public
 repositories are read without one. What a credential may not see is answered like what does not exist.
 
 **Names.** Wherever a path has {repo} or {tenant}, either an ID (repo_…, ten_…) or a path whose slashes are written %2F

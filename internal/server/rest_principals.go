@@ -34,11 +34,9 @@ func (a *restAPI) whoami(ctx context.Context, p policy.Principal, _ *none) (*out
 	if p.Anonymous() {
 		return nil, errAnonymous
 	}
-	who, err := a.control.PrincipalByID(ctx, p.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &out[client.Identity]{client.Identity{Principal: p.ID, Name: who.Name, Class: who.Class, Admin: p.Admin, Scope: p.Scope, Repo: p.Repo}}, nil
+	return &out[client.Identity]{client.Identity{
+		Principal: p.ID, Name: p.Name, Class: p.Class, Admin: p.Admin, Scope: p.Scope, Repo: p.Repo, Tenant: p.Within,
+	}}, nil
 }
 
 func (a *restAPI) createPrincipal(ctx context.Context, p policy.Principal, in *struct{ Body client.CreatePrincipal }) (*out[client.Principal], error) {

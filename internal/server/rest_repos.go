@@ -133,7 +133,7 @@ func (a *restAPI) commitInitial(ctx context.Context, p policy.Principal, r contr
 		return err
 	}
 	defer cell.Release()
-	who, err := a.signature(ctx, p, nil)
+	who, err := signature(p, nil)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 	if p.Anonymous() {
 		return nil, errAnonymous
 	}
+	if p.Within != "" {
+		return nil, errSigned
+	}
 	want := in.Body
 	t := control.Token{Principal: p.ID, Name: want.Name, Scope: want.Scope, Repo: p.Repo}
 	if want.Repo != "" {
@@ -167,7 +170,9 @@ func (a *restAPI) listTokens(ctx context.Context, p policy.Principal, in *struct
 }
 
 // ownsItsTokens reports whether the credential speaks for its whole principal: an agent's does not.
-func ownsItsTokens(p policy.Principal) bool { return p.Scope == policy.ScopeAdmin && p.Repo == "" }
+func ownsItsTokens(p policy.Principal) bool {
+	return p.Scope == policy.ScopeAdmin && p.Repo == "" && p.Within == ""
+}
 
 // revokeToken ends a token: one's own, one for a repository that one administers, or any as an administrator. A token may
 // always end itself.
