@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ import (
 )
 
 func newToken() *cobra.Command {
-	return group("token", "Create, list and revoke tokens", newTokenCreate(), newTokenList(), newTokenRevoke())
+	return group("token", "Create, list, rotate and revoke tokens", newTokenCreate(), newTokenList(), newTokenRotate(), newTokenRevoke())
 }
 
 func newTokenCreate() *cobra.Command {
@@ -21,7 +22,7 @@ func newTokenCreate() *cobra.Command {
 		Use:   "create",
 		Short: "Make a token; its secret is shown this once",
 		Long: `Make a token for yourself or, as an administrator, for another principal. With --repo it is good for one repository
-only: an agent's credential. A token never lets do more than the one that asks for it.`,
+only: an agent's credential. A token never lets do more than the one that asks for it, and ends with it.`,
 		Args: exactly(0),
 	}
 	asJSON := asJSON(cmd)
@@ -93,16 +94,49 @@ func newTokenList() *cobra.Command {
 		return show(cmd, *asJSON, tokens, func(w io.Writer) {
 			rows := make([][]string, len(tokens))
 			for i, t := range tokens {
-				rows[i] = []string{string(t.ID), t.Name, string(t.Scope), string(t.Repo), day(t.CreatedAt), until(t.ExpiresAt)}
+				rows[i] = []string{string(t.ID), t.Prefix, t.Name, string(t.Scope), string(t.Repo), day(t.CreatedAt), until(t.ExpiresAt), lastUse(t)}
 			}
-			table(w, []string{"ID", "NAME", "SCOPE", "REPOSITORY", "CREATED", "EXPIRES"}, rows)
+			table(w, []string{"ID", "BEGINS", "NAME", "SCOPE", "REPOSITORY", "CREATED", "EXPIRES", "LAST USED"}, rows)
+		})
+	}
+	return cmd
+}
+
+func lastUse(t client.Token) string {
+	if t.LastUsedAt == nil {
+		return "never"
+	}
+	return strings.TrimRight(day(*t.LastUsedAt)+" "+t.LastUsedFrom, " ")
+}
+
+func newTokenRotate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Replace the secret of the token in use; the new one is shown this once",
+		Long: `Replace the secret of the token that this command is run with. The old secret ends at once; the tokens that were made with
+it stay. What is stored must be replaced by hand: run "skep login" again, or set SKEP_TOKEN.`,
+		Args: exactly(0),
+	}
+	asJSON := asJSON(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := connect()
+		if err != nil {
+			return err
+		}
+		t, err := c.RotateToken(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("rotate token: %w", err)
+		}
+		return show(cmd, *asJSON, t, func(w io.Writer) {
+			fmt.Fprintf(w, "%s\n", t.Secret)
+			fmt.Fprintf(cmd.ErrOrStderr(), "Token %s has a new secret, which is not shown again. The old one is refused.\n", t.ID)
 		})
 	}
 	return cmd
 }
 
 func newTokenRevoke() *cobra.Command {
-	cmd := &cobra.Command{Use: "revoke TOKEN_ID", Short: "End a token, at once", Args: exactly(1)}
+	cmd := &cobra.Command{Use: "revoke TOKEN_ID", Short: "End a token, and those that were made with it, at once", Args: exactly(1)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := id.ParseToken(args[0])
 		if err != nil {

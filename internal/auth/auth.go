@@ -27,6 +27,7 @@ const secretPrefix = "skep_"
 const (
 	secretBytes  = 32 // 256 bits: cannot be guessed, whatever the number of tokens
 	secretDigits = 43 // of base64url, which secretBytes need
+	markDigits   = 6  // 36 bits: ten thousand tokens hardly share one
 )
 
 // Hash is the SHA-256 of a token's secret: all that is stored of it.
@@ -39,6 +40,9 @@ func NewSecret() (secret string, h Hash) {
 	secret = secretPrefix + base64.RawURLEncoding.EncodeToString(b[:])
 	return secret, HashSecret(secret)
 }
+
+// Mark is how a secret begins: enough to tell which one was found somewhere, and 220 bits short of using it.
+func Mark(secret string) string { return secret[:min(len(secret), len(secretPrefix)+markDigits)] }
 
 // HashSecret is how a presented secret is looked up.
 func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }

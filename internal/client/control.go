@@ -174,7 +174,13 @@ func (c *Client) Tokens(ctx context.Context, f TokenFilter, cursor string, limit
 	return get[Page[Token]](ctx, c, "/tokens", q)
 }
 
-// RevokeToken ends a token.
+// RotateToken replaces the secret of the client's own token. The new one comes back this once; the client goes on with the old one, which is
+// refused.
+func (c *Client) RotateToken(ctx context.Context) (CreatedToken, error) {
+	return send[CreatedToken](ctx, c, http.MethodPost, "/tokens/rotate", nil)
+}
+
+// RevokeToken ends a token, and those that were made with it.
 func (c *Client) RevokeToken(ctx context.Context, t id.Token) error {
 	return c.do(ctx, call{method: http.MethodDelete, path: "/tokens/" + segment(string(t))}, nil)
 }

@@ -23,6 +23,7 @@ type Issuer struct {
 	KeysFetchedAt time.Time       `json:"keys_fetched_at"`
 	Subjects      []IssuerSubject `json:"subjects,omitempty" doc:"Not in lists"`
 	CreatedAt     time.Time       `json:"created_at"`
+	LastUsedAt    *time.Time      `json:"last_used_at,omitempty" doc:"When one of its tokens was used last, to the minute. Missing: never yet"`
 }
 
 // IssuerSubject is a sub that means a principal.

@@ -117,6 +117,12 @@ type Token struct {
 	Scope     policy.Scope `json:"scope" enum:"read,write,admin"`
 	CreatedAt time.Time    `json:"created_at"`
 	ExpiresAt *time.Time   `json:"expires_at,omitempty" doc:"Missing: it does not expire"`
+	Prefix    string       `json:"prefix,omitempty" example:"skep_Zk3x9Q" doc:"How its secret begins, to tell which token was found somewhere. Missing of those that an older version made"`
+
+	Parent       id.Token       `json:"parent,omitempty" doc:"The token that it was made with, and ends with"`
+	Certificate  id.Certificate `json:"certificate,omitempty" doc:"The client certificate that it was made with, and ends with"`
+	LastUsedAt   *time.Time     `json:"last_used_at,omitempty" doc:"To the minute. Missing: never yet"`
+	LastUsedFrom string         `json:"last_used_from,omitempty" doc:"An address"`
 }
 
 // CreateToken asks for a token. A token never lets do more than the credential that asked for it.

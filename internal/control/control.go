@@ -47,6 +47,7 @@ type Control struct {
 
 	fetchKeys func(ctx context.Context, url string) ([]byte, error)
 	fetching  fetching
+	uses      uses
 
 	makingMu sync.Mutex
 	making   map[repoKey]bool // repositories that CreateRepo is at; guarded by makingMu
@@ -76,6 +77,7 @@ func Open(ctx context.Context, where string, opts Options) (c *Control, firstSec
 	c = &Control{db: db, pulse: pulse, now: time.Now, log: opts.Log, making: map[repoKey]bool{}}
 	c.fetchKeys = opts.FetchKeys
 	c.fetching.init()
+	c.uses.init()
 	c.audit.turn = make(chan struct{}, 1)
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

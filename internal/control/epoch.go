@@ -115,6 +115,7 @@ func (c *Control) Run(ctx context.Context) error {
 func (c *Control) begin(ctx context.Context) (end func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() { c.runFetches(ctx) })
+	wg.Go(func() { c.runUses(ctx) })
 	return wg.Wait
 }
 

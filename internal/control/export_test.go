@@ -34,7 +34,15 @@ const (
 	MaxTenantDepth = maxTenantDepth
 	ExpiredKept    = expiredKept
 	MaxStale       = maxStale
+	MaxTokenDepth  = maxTokenDepth
+	MaxUses        = maxUses
 )
+
+// PendingUses counts the last uses that wait to be written.
+func (c *Control) PendingUses() int { return len(c.uses.pending) }
+
+// WriteUses writes them.
+func (c *Control) WriteUses(ctx context.Context) { c.writeUses(ctx) }
 
 // Recent is the cache type, for its own test.
 type Recent = recent[int, int]

@@ -26,6 +26,8 @@ type Issuer struct {
 	Keys     string      // a JWK set
 	Fetched  time.Time   // when they came
 	Created  time.Time
+
+	Use
 }
 
 // FullName is TENANT/NAME. Policies know those whom an issuer makes up as TENANT/NAME:SUB.
@@ -136,13 +138,13 @@ func (c *Control) keysFor(ctx context.Context, url, sent string) (string, error)
 	return sent, err
 }
 
-const issuerColumns = `SELECT issuer_id, tenant_id, tenant.path, name, iss, audience, role, listed, url, keys, fetched, issuer.created
+const issuerColumns = `SELECT issuer_id, tenant_id, tenant.path, name, iss, audience, role, listed, url, keys, fetched, issuer.created, used, used_from
 	FROM issuer JOIN tenant USING (tenant_id) `
 
 func scanIssuer(r row) Issuer {
 	return Issuer{
 		ID: id.Issuer(r.Text(0)), Tenant: id.Tenant(r.Text(1)), Path: r.Text(2), Name: r.Text(3), Iss: r.Text(4), Audience: r.Text(5),
-		Role: policy.Role(r.Text(6)), Listed: r.Bool(7), URL: r.Text(8), Keys: r.Text(9), Fetched: r.Time(10), Created: r.Time(11),
+		Role: policy.Role(r.Text(6)), Listed: r.Bool(7), URL: r.Text(8), Keys: r.Text(9), Fetched: r.Time(10), Created: r.Time(11), Use: scanUse(r, 12),
 	}
 }
 
@@ -161,6 +163,9 @@ func (c *Control) Issuers(ctx context.Context, t id.Tenant) (out []Issuer, err e
 		}
 		return nil
 	})
+	for n := range out {
+		c.uses.add(string(out[n].ID), &out[n].Use)
+	}
 	return out, err
 }
 
@@ -181,6 +186,7 @@ func (c *Control) Issuer(ctx context.Context, t id.Tenant, name string) (out Iss
 		}
 		return nil
 	})
+	c.uses.add(string(out.ID), &out.Use)
 	return out, subjects, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -69,6 +70,7 @@ func (c *Control) Signed(ctx context.Context, text string) (policy.Principal, er
 	if !c.now().Before(cred.expires) {
 		return policy.Principal{}, auth.Refusal("this JWT is not valid: it has expired")
 	}
+	c.Used(string(cred.issuer), netip.Addr{}) // its tokens come from anywhere
 	return c.bind(ctx, cred)
 }
 
@@ -231,7 +233,7 @@ func (c *Control) speaker(ctx context.Context, i Issuer, claims jwt.Claims, refu
 		}
 		p.Scope = want
 	}
-	return credential{principal: p, expires: claims.Expires, repo: claims.Repo}, nil
+	return credential{principal: p, expires: claims.Expires, repo: claims.Repo, issuer: i.ID}, nil
 }
 
 const (

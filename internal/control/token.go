@@ -21,6 +21,13 @@ type Token struct {
 	Scope     policy.Scope
 	Created   time.Time
 	Expires   time.Time // zero: never
+	Prefix    string    // how the secret begins; empty of tokens that an older version made
+
+	// What it was made with, and ends with. One of them or none: of the first token, and of those that an older version made.
+	Parent      id.Token
+	Certificate id.Certificate
+
+	Use
 }
 
 const (
@@ -28,10 +35,12 @@ const (
 	maxTokens = 10_000
 	// expiredKept is how long an expired token stays in lists, so that its owner can see why something stopped.
 	expiredKept = 7 * 24 * time.Hour
+	// maxTokenDepth bounds how many tokens are made with one another: their end is one statement, and each finds the next.
+	maxTokenDepth = 16
 )
 
-// CreateToken makes a token and returns its secret, which is never seen again. Of t it takes Principal, Name, Repo, Scope
-// and Expires.
+// CreateToken makes a token and returns its secret, which is never seen again. Of t it takes Principal, Name, Repo, Scope,
+// Expires, and Parent or Certificate, after which it does not end.
 func (c *Control) CreateToken(ctx context.Context, t Token) (Token, string, error) {
 	t.ID, t.Created = id.NewToken(), c.timestamp()
 	var made Token
@@ -77,6 +86,9 @@ func makeToken(q *txn, t Token) (Token, string, error) {
 	if err != nil {
 		return Token{}, "", err
 	}
+	if err := checkParent(q, &t); err != nil {
+		return Token{}, "", err
+	}
 	detail := fmt.Sprintf("of %s, %q, scope %s", who.Name, t.Name, t.Scope)
 	in := id.Tenant("")
 	var tenant, repo any
@@ -95,17 +107,62 @@ func makeToken(q *txn, t Token) (Token, string, error) {
 		return Token{}, "", err
 	}
 	secret, hash := auth.NewSecret()
-	err = q.Exec(`INSERT INTO token (token_id, hash, principal_id, tenant_id, repo_id, name, scope, created, expires)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, t.ID, hash, t.Principal, tenant, repo, t.Name, t.Scope, t.Created, t.Expires)
+	t.Prefix = auth.Mark(secret)
+	var parent, certificate any
+	if t.Parent != "" {
+		parent = t.Parent
+	}
+	if t.Certificate != "" {
+		certificate = t.Certificate
+	}
+	err = q.Exec(`INSERT INTO token (token_id, hash, principal_id, tenant_id, repo_id, name, scope, created, expires, prefix, parent_id, certificate_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		t.ID, hash, t.Principal, tenant, repo, t.Name, t.Scope, t.Created, t.Expires, t.Prefix, parent, certificate)
 	return t, secret, err
 }
 
-const tokenColumns = "SELECT token_id, principal_id, name, repo_id, scope, created, expires FROM token "
+// checkParent sees to it that a new token does not outlive the one that it is made with, which may have ended meanwhile.
+func checkParent(q *txn, t *Token) error {
+	if t.Certificate != "" {
+		ok, err := exists(q, "SELECT 1 FROM certificate WHERE certificate_id = ?", t.Certificate)
+		if err == nil && !ok {
+			err = fmt.Errorf("the certificate that asks is not taken any more: %w", errkind.Unauthorized)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	at := t.Parent
+	for depth := 1; at != ""; depth++ {
+		var up Token
+		if ok, err := q.First(tokenColumns+"WHERE token_id = ?", func(r row) { up = scanToken(r) }, at); err != nil || !ok {
+			if err == nil {
+				err = fmt.Errorf("the token that asks has ended: %w", errkind.Unauthorized)
+			}
+			return err
+		}
+		if depth >= maxTokenDepth {
+			return fmt.Errorf("%d tokens are made with one another already: use one of the first: %w", maxTokenDepth, errkind.TooLarge)
+		}
+		if !up.Expires.IsZero() && (t.Expires.IsZero() || up.Expires.Before(t.Expires)) {
+			t.Expires = up.Expires
+		}
+		at = up.Parent
+	}
+	if !t.Expires.IsZero() && !t.Expires.After(q.at) {
+		return fmt.Errorf("the token that asks has ended: %w", errkind.Unauthorized)
+	}
+	return nil
+}
+
+const tokenColumns = `SELECT token_id, principal_id, name, repo_id, scope, created, expires, prefix, parent_id, certificate_id, used, used_from
+	FROM token `
 
 func scanToken(r row) Token {
 	return Token{
 		ID: id.Token(r.Text(0)), Principal: id.Principal(r.Text(1)), Name: r.Text(2), Repo: id.Repo(r.Text(3)),
-		Scope: policy.Scope(r.Text(4)), Created: r.Time(5), Expires: r.Time(6),
+		Scope: policy.Scope(r.Text(4)), Created: r.Time(5), Expires: r.Time(6), Prefix: r.Text(7),
+		Parent: id.Token(r.Text(8)), Certificate: id.Certificate(r.Text(9)), Use: scanUse(r, 10),
 	}
 }
 
@@ -114,6 +171,7 @@ func (c *Control) TokenByID(ctx context.Context, t id.Token) (out Token, err err
 	err = c.db.Read(ctx, func(q conn) error {
 		return find(q, "token "+clip(string(t)), tokenColumns+"WHERE token_id = ?", func(r row) { out = scanToken(r) }, t)
 	})
+	c.uses.add(string(out.ID), &out.Use)
 	return out, err
 }
 
@@ -146,38 +204,83 @@ func (c *Control) Tokens(ctx context.Context, f TokenFilter, after id.Token, mos
 		}
 		return nil
 	})
+	for i := range out {
+		c.uses.add(string(out[i].ID), &out[i].Use)
+	}
 	return out, err
 }
 
-// RevokeToken deletes a token. Once it returns, the secret is refused.
+// RevokeToken deletes a token, and those that were made with it. Once it returns, their secrets are refused.
 func (c *Control) RevokeToken(ctx context.Context, t id.Token) error {
-	var hash auth.Hash
+	const ending = `WITH RECURSIVE ending (token_id) AS (
+		SELECT token_id FROM token WHERE token_id = ?
+		UNION SELECT token.token_id FROM token JOIN ending ON token.parent_id = ending.token_id
+	) SELECT hash FROM token JOIN ending USING (token_id)`
+	var hashes []auth.Hash
 	err := c.change(ctx, func(q *txn) error {
-		var in, detail string
-		err := find(q, "token "+clip(string(t)), "SELECT hash, tenant_id, token.name, principal.name FROM token JOIN principal USING (principal_id) WHERE token_id = ?",
-			func(r row) {
-				r.Copy(0, hash[:])
-				in, detail = r.Text(1), fmt.Sprintf("of %s, %q", r.Text(3), r.Text(2))
-			}, t)
+		in, detail, err := describeToken(q, t)
 		if err != nil {
 			return err
+		}
+		hashes = nil
+		for r, err := range q.Query(ending, t) {
+			if err != nil {
+				return err
+			}
+			hashes = append(hashes, auth.Hash(r.Bytes(0)))
+		}
+		if more := len(hashes) - 1; more > 0 {
+			detail += fmt.Sprintf(", and %d made with it", more)
 		}
 		if err := q.record(audit.Entry{Action: "token.revoke", Tenant: in, Resource: "token/" + string(t), Detail: detail}); err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM token WHERE token_id = ?", t)
-	}, func() { c.cache.principals.drop(hash) }, principalKind)
+	}, func() {
+		for _, h := range hashes {
+			c.cache.principals.drop(h)
+		}
+	}, principalKind)
 	if err != nil {
 		return fmt.Errorf("revoke token: %w", err)
 	}
 	return nil
 }
 
+// describeToken is what the audit log says of a token that is there.
+func describeToken(q conn, t id.Token) (in, detail string, err error) {
+	err = find(q, "token "+clip(string(t)), "SELECT tenant_id, token.name, principal.name FROM token JOIN principal USING (principal_id) WHERE token_id = ?",
+		func(r row) { in, detail = r.Text(0), fmt.Sprintf("of %s, %q", r.Text(2), r.Text(1)) }, t)
+	return in, detail, err
+}
+
+// RotateToken gives a token another secret, and all else stays: also the tokens that were made with it. Once it returns, the
+// old secret is refused.
+func (c *Control) RotateToken(ctx context.Context, t id.Token) (Token, string, error) {
+	secret, hash := auth.NewSecret()
+	err := c.change(ctx, func(q *txn) error {
+		in, detail, err := describeToken(q, t)
+		if err != nil {
+			return err
+		}
+		if err := q.record(audit.Entry{Action: "token.rotate", Tenant: in, Resource: "token/" + string(t), Detail: detail}); err != nil {
+			return err
+		}
+		return q.Exec("UPDATE token SET hash = ?, prefix = ? WHERE token_id = ?", hash, auth.Mark(secret), t)
+	}, c.cache.principals.clear, principalKind)
+	if err != nil {
+		return Token{}, "", fmt.Errorf("rotate token: %w", err)
+	}
+	out, err := c.TokenByID(ctx, t)
+	return out, secret, err
+}
+
 // credential is a token as a request needs it.
 type credential struct {
 	principal policy.Principal
 	expires   time.Time
-	repo      string // that a signed token is limited to: see bind
+	repo      string    // that a signed token is limited to: see bind
+	issuer    id.Issuer // of a signed token
 }
 
 // Principal finds the principal behind a token's hash, with its memberships.

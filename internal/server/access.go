@@ -52,6 +52,7 @@ func (s *Server) authenticate(c *call, r *http.Request) error {
 	case err == nil:
 		s.rates.succeed(try)
 		c.principal = p
+		s.control.Used(string(p.Token), c.peer)
 		return nil
 	case kind != errkind.Unauthorized && kind != errkind.Invalid:
 		return err // not the credential's fault

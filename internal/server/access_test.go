@@ -11,6 +11,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/server"
 )
@@ -304,4 +305,41 @@ func TestListsHideWhatMayNotBeSeen(t *testing.T) {
 			t.Errorf("%s lists tenants %v, want %s", caller, got, names)
 		}
 	}
+}
+
+// TestTokenFamily: a token says how it begins, what made it and when it was used, and does not outlive what made it.
+func TestTokenFamily(t *testing.T) {
+	s := startSite(t, server.Options{})
+	ctx := t.Context()
+	_, secret := s.person("alice")
+	api := s.api(secret)
+	made := result(api.CreateToken(ctx, client.CreateToken{Scope: policy.ScopeAdmin, TTL: "1h", Name: "made"}))(t)
+	if !strings.HasPrefix(made.Secret, made.Prefix) || len(made.Prefix) != len("skep_")+6 || made.Parent == "" || made.LastUsedAt != nil {
+		t.Errorf("token = %+v", made.Token)
+	}
+	grandchild := result(s.api(made.Secret).CreateToken(ctx, client.CreateToken{Scope: policy.ScopeRead, TTL: "2h"}))(t)
+	if grandchild.Parent != made.ID || !grandchild.ExpiresAt.Equal(*made.ExpiresAt) {
+		t.Errorf("a token made with it = %+v, want one that ends at %v", grandchild.Token, made.ExpiresAt)
+	}
+	list := result(api.Tokens(ctx, client.TokenFilter{}, "", 10))(t)
+	for _, one := range list.Items {
+		used := one.ID != grandchild.ID
+		if (one.LastUsedAt != nil) != used || (one.LastUsedFrom == "127.0.0.1") != used {
+			t.Errorf("token %q was used at %v from %q", one.Name, one.LastUsedAt, one.LastUsedFrom)
+		}
+	}
+	rotated := result(s.api(made.Secret).RotateToken(ctx))(t)
+	if rotated.ID != made.ID || rotated.Secret == made.Secret {
+		t.Errorf("rotated = %+v", rotated)
+	}
+	_, err := s.api(made.Secret).Whoami(ctx)
+	wantKind(t, "the old secret", err, errkind.Unauthorized)
+	result(s.api(grandchild.Secret).Whoami(ctx))(t)
+	_, err = s.api("").RotateToken(ctx)
+	wantKind(t, "nobody's rotation", err, errkind.Unauthorized)
+	if err := api.RevokeToken(ctx, made.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.api(grandchild.Secret).Whoami(ctx)
+	wantKind(t, "a token whose parent was revoked", err, errkind.Unauthorized)
 }

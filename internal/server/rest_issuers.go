@@ -50,7 +50,7 @@ func issuerOut(i control.Issuer, subjects []control.Subject) client.Issuer {
 	}
 	o := client.Issuer{
 		ID: i.ID, Name: i.Name, FullName: i.FullName(), Iss: i.Iss, Audience: i.Audience, Role: i.Role, Listed: i.Listed,
-		JWKSURL: i.URL, Keys: keys.Names(), KeysFetchedAt: i.Fetched, CreatedAt: i.Created,
+		JWKSURL: i.URL, Keys: keys.Names(), KeysFetchedAt: i.Fetched, CreatedAt: i.Created, LastUsedAt: timeOut(i.Used),
 	}
 	for _, s := range subjects {
 		o.Subjects = append(o.Subjects, client.IssuerSubject{Subject: s.Subject, Principal: principalOut(s.Principal)})

@@ -26,19 +26,30 @@ func (a *restAPI) registerTokens() {
 	const tag = "tokens"
 	handle(a, op(http.MethodPost, "/tokens", "create-token", tag, "Create a token, no stronger than your own"), a.createToken)
 	handle(a, op(http.MethodGet, "/tokens", "list-tokens", tag, "List tokens: your own, or all of a repository's"), a.listTokens)
+	o := op(http.MethodPost, "/tokens/rotate", "rotate-token", tag, "Replace the secret of the token that asks")
+	o.DefaultStatus = http.StatusOK
+	handle(a, o, a.rotateToken)
 	handle(a, op(http.MethodDelete, "/tokens/{token}", "revoke-token", tag, "Revoke a token"), a.revokeToken)
 }
 
 func tokenOut(t control.Token) client.Token {
-	o := client.Token{ID: t.ID, Principal: t.Principal, Name: t.Name, Repo: t.Repo, Scope: t.Scope, CreatedAt: t.Created}
-	if !t.Expires.IsZero() {
-		o.ExpiresAt = &t.Expires
+	o := client.Token{
+		ID: t.ID, Principal: t.Principal, Name: t.Name, Repo: t.Repo, Scope: t.Scope, CreatedAt: t.Created, Prefix: t.Prefix,
+		Parent: t.Parent, Certificate: t.Certificate, LastUsedAt: timeOut(t.Used), LastUsedFrom: t.UsedFrom, ExpiresAt: timeOut(t.Expires),
 	}
 	return o
 }
 
+// timeOut leaves out what is not known.
+func timeOut(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
 // createToken makes a token for the caller, or for another principal if the caller is an administrator. It is never
-// stronger than the one it was asked for with: neither in scope, nor in reach, nor in time.
+// stronger than the one it was asked for with: neither in scope, nor in reach, nor in time. It ends with it.
 func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struct{ Body client.CreateToken }) (*out[client.CreatedToken], error) {
 	if p.Anonymous() {
 		return nil, errAnonymous
@@ -73,8 +84,14 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 		return nil, denial{errkind.Forbidden, "a token cannot make one of a wider scope than its own"}
 	}
 	var err error
-	if t.Expires, err = a.tokenExpiry(ctx, p, t, want.TTL); err != nil {
+	if t.Expires, err = tokenExpiry(t, want.TTL); err != nil {
 		return nil, err
+	}
+	if parent, err := id.ParseToken(string(p.Token)); err == nil {
+		t.Parent = parent
+	}
+	if parent, err := id.ParseCertificate(string(p.Token)); err == nil {
+		t.Certificate = parent
 	}
 	t, secret, err := a.control.CreateToken(ctx, t)
 	if err != nil {
@@ -83,27 +100,16 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 	return &out[client.CreatedToken]{client.CreatedToken{Token: tokenOut(t), Secret: secret}}, nil
 }
 
-// tokenExpiry says when a new token ends: as asked, but not after the one it is asked for with.
-func (a *restAPI) tokenExpiry(ctx context.Context, p policy.Principal, t control.Token, ttl string) (time.Time, error) {
-	var ends time.Time
+// tokenExpiry says when a new token ends at the latest.
+func tokenExpiry(t control.Token, ttl string) (time.Time, error) {
 	switch {
 	case ttl != "":
 		d, err := parseTTL(ttl)
-		if err != nil {
-			return ends, err
-		}
-		ends = time.Now().Add(d)
+		return time.Now().Add(d), err
 	case t.Repo != "":
-		ends = time.Now().Add(repoTokenTTL)
+		return time.Now().Add(repoTokenTTL), nil
 	}
-	own, err := a.control.TokenByID(ctx, p.Token)
-	if err != nil {
-		return ends, err
-	}
-	if !own.Expires.IsZero() && (ends.IsZero() || own.Expires.Before(ends)) {
-		ends = own.Expires
-	}
-	return ends, nil
+	return time.Time{}, nil
 }
 
 // parseTTL reads 90s, 1h30m, 30d.
@@ -203,4 +209,20 @@ func (a *restAPI) revokeToken(ctx context.Context, p policy.Principal, in *struc
 		return nil, errMissing
 	}
 	return &none{}, a.control.RevokeToken(ctx, tok)
+}
+
+// rotateToken replaces the secret of the caller's token. Of another one it would make a credential that the caller has not.
+func (a *restAPI) rotateToken(ctx context.Context, p policy.Principal, _ *none) (*out[client.CreatedToken], error) {
+	t, err := id.ParseToken(string(p.Token))
+	switch {
+	case p.Anonymous():
+		return nil, errAnonymous
+	case err != nil:
+		return nil, denial{errkind.Invalid, "only a token can be rotated, and this request came with something else"}
+	}
+	made, secret, err := a.control.RotateToken(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return &out[client.CreatedToken]{client.CreatedToken{Token: tokenOut(made), Secret: secret}}, nil
 }

@@ -13,6 +13,8 @@ CREATE TABLE issuer (
   keys      TEXT COLLATE "C" NOT NULL, -- a JWK set
   fetched   BIGINT NOT NULL, -- when they came
   created   BIGINT NOT NULL,
+  used      BIGINT NOT NULL DEFAULT 0,
+  used_from TEXT COLLATE "C" NOT NULL DEFAULT '',
   name_key  TEXT COLLATE "C" NOT NULL GENERATED ALWAYS AS (lower(name)) STORED,
   PRIMARY KEY (tenant_id, issuer_id)
 );
@@ -40,7 +42,9 @@ CREATE TABLE certificate (
   value          TEXT COLLATE "C" NOT NULL,
   principal_id   TEXT COLLATE "C" NOT NULL REFERENCES principal (principal_id) ON DELETE CASCADE,
   scope          TEXT COLLATE "C" NOT NULL CHECK (scope IN ('read', 'write', 'admin')),
-  created        BIGINT NOT NULL
+  created        BIGINT NOT NULL,
+  used           BIGINT NOT NULL DEFAULT 0,
+  used_from      TEXT COLLATE "C" NOT NULL DEFAULT ''
 );
 
 CREATE UNIQUE INDEX certificate_by_value ON certificate (kind, value);

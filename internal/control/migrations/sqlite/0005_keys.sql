@@ -13,6 +13,8 @@ CREATE TABLE issuer (
   keys      TEXT NOT NULL, -- a JWK set
   fetched   INTEGER NOT NULL, -- when they came
   created   INTEGER NOT NULL,
+  used      INTEGER NOT NULL DEFAULT 0,
+  used_from TEXT NOT NULL DEFAULT '',
   name_key  TEXT GENERATED ALWAYS AS (lower(name)) VIRTUAL,
   PRIMARY KEY (tenant_id, issuer_id)
 ) STRICT, WITHOUT ROWID;
@@ -40,7 +42,9 @@ CREATE TABLE certificate (
   value          TEXT NOT NULL,
   principal_id   TEXT NOT NULL REFERENCES principal (principal_id) ON DELETE CASCADE,
   scope          TEXT NOT NULL CHECK (scope IN ('read', 'write', 'admin')),
-  created        INTEGER NOT NULL
+  created        INTEGER NOT NULL,
+  used           INTEGER NOT NULL DEFAULT 0,
+  used_from      TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX certificate_by_value ON certificate (kind, value);
