@@ -19,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/skep-dev/skep/internal/certs/certstest"
 	"github.com/skep-dev/skep/internal/jwt/jwttest"
 )
 
@@ -56,6 +57,7 @@ func TestScripts(t *testing.T) {
 			}
 			s := &server{dir: filepath.Join(env.WorkDir, "data"), env: env.Vars}
 			env.Values[serverKey{}] = s
+			env.Values[authoritiesKey{}] = map[string]*certstest.Authority{}
 			env.Values[platformKey{}] = &platform{keys: map[string]jwttest.Key{}}
 			env.Defer(s.kill)
 			return os.WriteFile(filepath.Join(env.WorkDir, "gitconfig"), []byte(gitConfig), 0o600)
@@ -66,6 +68,7 @@ func TestScripts(t *testing.T) {
 			"history": historyCommand,
 			"fails":   failsCommand,
 			"jwt":     jwtCommand,
+			"certs":   certsCommand,
 		},
 	})
 }
@@ -107,7 +110,7 @@ type server struct {
 	out *lockedBuffer
 }
 
-var servingAt = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
+var servingAt = regexp.MustCompile(`https?://127\.0\.0\.1:\d+`)
 
 // start runs skep serve on a free port and waits until it says where it serves.
 func (s *server) start(flags ...string) error {
@@ -188,7 +191,8 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		token, err := s.adminToken()
 		ts.Check(err)
 		ts.Setenv("URL", s.url)
-		ts.Setenv("HOST", strings.TrimPrefix(s.url, "http://"))
+		_, host, _ := strings.Cut(s.url, "://")
+		ts.Setenv("HOST", host)
 		ts.Setenv("ADMIN", token)
 		ts.Setenv("AS_ADMIN", s.withToken(token))
 		ts.Setenv("SKEP_URL", s.url)

@@ -44,6 +44,7 @@ func newServe() *cobra.Command {
 	flags.DurationVar(&opts.DrainTimeout, "drain-timeout", 30*time.Second, "how long running requests may go on when the server stops")
 	flags.StringVar(&opts.CertFile, "tls-cert", "", "serve HTTPS with the certificate in this PEM file; it is read again when it changes")
 	flags.StringVar(&opts.KeyFile, "tls-key", "", "and with this key")
+	flags.StringVar(&opts.ClientCAFile, "tls-client-ca", "", "take client certificates that an authority in this PEM file has signed; it is read again when it changes")
 	flags.StringSliceVar(&opts.ACME.Domains, "acme-domain", nil, "serve HTTPS with certificates for these names from an ACME authority, whose terms you accept")
 	flags.StringVar(&opts.ACME.Email, "acme-email", "", "whom the authority may write to")
 	flags.StringVar(&opts.ACME.Directory, "acme-directory", "", "the authority (default Let's Encrypt)")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -94,7 +95,7 @@ func newTokenList() *cobra.Command {
 		return show(cmd, *asJSON, tokens, func(w io.Writer) {
 			rows := make([][]string, len(tokens))
 			for i, t := range tokens {
-				rows[i] = []string{string(t.ID), t.Prefix, t.Name, string(t.Scope), string(t.Repo), day(t.CreatedAt), until(t.ExpiresAt), lastUse(t)}
+				rows[i] = []string{string(t.ID), t.Prefix, t.Name, string(t.Scope), string(t.Repo), day(t.CreatedAt), until(t.ExpiresAt), lastUse(t.LastUsedAt, t.LastUsedFrom)}
 			}
 			table(w, []string{"ID", "BEGINS", "NAME", "SCOPE", "REPOSITORY", "CREATED", "EXPIRES", "LAST USED"}, rows)
 		})
@@ -102,11 +103,11 @@ func newTokenList() *cobra.Command {
 	return cmd
 }
 
-func lastUse(t client.Token) string {
-	if t.LastUsedAt == nil {
+func lastUse(at *time.Time, from string) string {
+	if at == nil {
 		return "never"
 	}
-	return strings.TrimRight(day(*t.LastUsedAt)+" "+t.LastUsedFrom, " ")
+	return strings.TrimRight(day(*at)+" "+from, " ")
 }
 
 func newTokenRotate() *cobra.Command {

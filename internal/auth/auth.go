@@ -47,11 +47,12 @@ func Mark(secret string) string { return secret[:min(len(secret), len(secretPref
 // HashSecret is how a presented secret is looked up.
 func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }
 
-// Tokens finds the principal behind a token, or behind a JWT that somebody's key has signed: errkind.Unauthorized when it is
-// unknown, expired or revoked.
+// Tokens finds the principal behind a token, behind a JWT that somebody's key has signed, or behind a client certificate by its
+// SHA-256 and names: errkind.Unauthorized when it is unknown, expired or revoked.
 type Tokens interface {
 	Principal(ctx context.Context, h Hash) (policy.Principal, error)
 	Signed(ctx context.Context, text string) (policy.Principal, error)
+	Presented(ctx context.Context, h Hash, names []Name) (policy.Principal, error)
 }
 
 // Refusal is why a credential that is known to be somebody's is refused: whoever sent it may read it.

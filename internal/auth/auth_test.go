@@ -34,6 +34,21 @@ func (t tokens) Signed(_ context.Context, text string) (policy.Principal, error)
 	return policy.Principal{ID: "iss_platform:agent", Scope: policy.ScopeRead}, nil
 }
 
+// Presented takes what is named ci, and the certificate of a broken database.
+func (t tokens) Presented(_ context.Context, _ auth.Hash, names []auth.Name) (policy.Principal, error) {
+	for _, n := range names {
+		switch n {
+		case auth.Name{Kind: auth.CommonName, Value: "ci"}:
+			return policy.Principal{ID: "usr_ci", Scope: policy.ScopeWrite}, nil
+		case auth.Name{Kind: auth.CommonName, Value: "alice"}:
+			return policy.Principal{ID: "usr_alice", Scope: policy.ScopeAdmin}, nil
+		case auth.Name{Kind: auth.CommonName, Value: "broken"}:
+			return policy.Principal{}, errkind.Unavailable
+		}
+	}
+	return policy.Principal{}, auth.Refusal("the client certificate is nobody's")
+}
+
 const signed = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl"
 
 func TestNewSecret(t *testing.T) {

@@ -19,28 +19,46 @@ const maxHeaderBytes = (jwt.MaxBytes + 256) * 4 / 3
 const oauthPassword = "x-oauth-basic"
 
 // FromRequest authenticates an HTTP request: Authorization Bearer, X-API-Key, or Basic with the token as password (or as
-// user name with an empty password or "x-oauth-basic"). Without any of them the zero, anonymous Principal comes back. A
-// credential that is wrong is an error even where anonymous callers may read: errkind.Unauthorized when it is not
-// accepted, errkind.Invalid when it cannot be understood.
+// user name with an empty password or "x-oauth-basic"), or the client certificate of its connection. Without any of them the zero,
+// anonymous Principal comes back. A credential that is wrong is an error even where anonymous callers may read:
+// errkind.Unauthorized when it is not accepted, errkind.Invalid when it cannot be understood.
 func FromRequest(ctx context.Context, tokens Tokens, r *http.Request) (policy.Principal, error) {
-	authorization, keys := r.Header.Values("Authorization"), r.Header.Values("X-API-Key")
-	switch {
-	case len(authorization)+len(keys) == 0:
-		return policy.Principal{}, nil
-	case len(authorization)+len(keys) > 1:
-		// Whichever we took, something in front of us might have judged the other.
-		return policy.Principal{}, fmt.Errorf("more than one credential in the request: %w", errkind.Invalid)
-	}
-	secret, err := "", error(nil)
-	if len(keys) > 0 {
-		secret, err = fromAPIKey(keys[0])
-	} else {
-		secret, err = fromAuthorization(authorization[0])
-	}
+	secret, presented, err := secretOf(r)
 	if err != nil {
 		return policy.Principal{}, err
 	}
-	return FromSecret(ctx, tokens, secret)
+	var p, holder policy.Principal
+	if presented {
+		if p, err = FromSecret(ctx, tokens, secret); err != nil {
+			return policy.Principal{}, err
+		}
+	}
+	c := ClientCertificate(r)
+	if c == nil {
+		return p, nil
+	}
+	holder, err = fromCertificate(ctx, tokens, c)
+	if presented {
+		return both(p, holder, err)
+	}
+	return holder, err
+}
+
+// secretOf finds the one secret of a request's headers.
+func secretOf(r *http.Request) (secret string, presented bool, err error) {
+	authorization, keys := r.Header.Values("Authorization"), r.Header.Values("X-API-Key")
+	switch {
+	case len(authorization)+len(keys) == 0:
+		return "", false, nil
+	case len(authorization)+len(keys) > 1:
+		// Whichever we took, something in front of us might have judged the other.
+		return "", true, fmt.Errorf("more than one credential in the request: %w", errkind.Invalid)
+	case len(keys) > 0:
+		secret, err = fromAPIKey(keys[0])
+	default:
+		secret, err = fromAuthorization(authorization[0])
+	}
+	return secret, true, err
 }
 
 func fromAPIKey(header string) (string, error) {

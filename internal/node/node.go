@@ -59,6 +59,7 @@ type Options struct {
 	Origins []string // of other sites whose pages may use the API: https://app.example.org
 
 	CertFile, KeyFile string     // PEM: serve HTTPS with them; read again when they change
+	ClientCAFile      string     // PEM: whose signature makes client certificates count; read again when it changes. "": none is asked for
 	ACME              certs.ACME // or with certificates from an authority, if it has Domains; "" as Dir: acme in the data directory
 
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
@@ -109,7 +110,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, fmt.Errorf("allow origin %q: %w: %w", o, err, errkind.Invalid)
 		}
 	}
-	tlsConfig, err := opts.tls()
+	tlsConfig, err := opts.clientTLS()
 	if err != nil {
 		return n, err
 	}
@@ -159,7 +160,23 @@ func (n *Node) URL() string {
 
 func (o Options) secure() bool { return o.CertFile != "" || o.KeyFile != "" || len(o.ACME.Domains) > 0 }
 
-// tls is how clients are spoken to; nil: plainly.
+// clientTLS is how clients are spoken to, and whether they are asked for certificates; nil: plainly.
+func (o Options) clientTLS() (*tls.Config, error) {
+	config, err := o.tls()
+	switch {
+	case err != nil || o.ClientCAFile == "":
+		return config, err
+	case config == nil:
+		return nil, fmt.Errorf("client certificates need TLS: say --tls-cert and --tls-key, or --acme-domain: %w", errkind.Invalid)
+	}
+	clients, err := certs.OpenClientCAs(o.ClientCAFile, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	return clients.Ask(config), nil
+}
+
+// tls is the server's part of it.
 func (o Options) tls() (*tls.Config, error) {
 	files, authority := o.CertFile != "" || o.KeyFile != "", len(o.ACME.Domains) > 0
 	switch {

@@ -52,6 +52,9 @@ func (s *Server) authenticate(c *call, r *http.Request) error {
 	case err == nil:
 		s.rates.succeed(try)
 		c.principal = p
+		if cert := auth.ClientCertificate(r); cert != nil {
+			c.certEnds = cert.NotAfter
+		}
 		s.control.Used(string(p.Token), c.peer)
 		return nil
 	case kind != errkind.Unauthorized && kind != errkind.Invalid:

@@ -32,6 +32,7 @@ type call struct {
 	exempt    bool       // from limits on how often
 	intent    string     // why, as the caller says
 	principal policy.Principal
+	certEnds  time.Time // of the client's certificate; zero: it has none
 
 	rate    rate // the limit that the answer tells of
 	verdict limit.Verdict

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/limit"
@@ -197,7 +198,8 @@ func (l *rateLimiter) attempt(c *call, r *http.Request) attempt {
 		return attempt{}
 	}
 	presented, apiKeys := r.Header["Authorization"], r.Header["X-Api-Key"]
-	if len(presented)+len(apiKeys) == 0 {
+	certificate := auth.ClientCertificate(r)
+	if len(presented)+len(apiKeys) == 0 && certificate == nil {
 		return attempt{}
 	}
 	var h maphash.Hash
@@ -208,6 +210,9 @@ func (l *rateLimiter) attempt(c *call, r *http.Request) attempt {
 			_, _ = h.WriteString(v) // never fails
 			_ = h.WriteByte(0)
 		}
+	}
+	if certificate != nil {
+		_, _ = h.Write(certificate.Raw)
 	}
 	a := attempt{hash: max(h.Sum64(), 1)}
 	a.place = &l.proven[a.hash%uint64(len(l.proven))]

@@ -57,9 +57,10 @@ func (s *Server) newAPI() http.Handler {
 					"bearer": {Type: "http", Scheme: "bearer", Description: "A token, or a JWT of an issuer that a tenant trusts"},
 					"basic":  {Type: "http", Scheme: "basic", Description: "A token or JWT as the password, with any user name"},
 					"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
+					"mtls":   {Type: "mutualTLS", Description: "A client certificate, if the operator takes them"},
 				},
 			},
-			Security: []map[string][]string{{}, {"bearer": {}}, {"basic": {}}, {"key": {}}},
+			Security: []map[string][]string{{}, {"bearer": {}}, {"basic": {}}, {"key": {}}, {"mtls": {}}},
 		},
 		Formats:       huma.DefaultFormats,
 		Transformers:  []huma.Transformer{plainProblem},
@@ -73,6 +74,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerPolicy()
 	a.registerIssuers()
 	a.registerTokens()
+	a.registerCertificates()
 	a.registerRepos()
 	a.registerRefs()
 	a.registerContent()

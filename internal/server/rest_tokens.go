@@ -92,6 +92,9 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 	}
 	if parent, err := id.ParseCertificate(string(p.Token)); err == nil {
 		t.Certificate = parent
+		if ends := callOf(ctx).certEnds; t.Expires.IsZero() || ends.Before(t.Expires) {
+			t.Expires = ends
+		}
 	}
 	t, secret, err := a.control.CreateToken(ctx, t)
 	if err != nil {
