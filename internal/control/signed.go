@@ -109,7 +109,8 @@ func (c *Control) verify(ctx context.Context, text string) (credential, error) {
 	if err != nil {
 		return credential{}, fmt.Errorf("read JWT: %w", err)
 	}
-	list, err := c.issuersOf(ctx, issuersKey{token.Issuer, fold(token.Tenant)})
+	key := issuersKey{token.Issuer, fold(token.Tenant)}
+	list, err := c.issuersOf(ctx, key)
 	if err != nil {
 		return credential{}, err
 	}
@@ -143,12 +144,15 @@ func (c *Control) verify(ctx context.Context, text string) (credential, error) {
 	defer cancel()
 	for _, i := range list {
 		known := token.Fits(i.keys) && now.Sub(i.Fetched) <= keysKept
-		if i.URL == "" || known || !c.fetching.may(i.ID, now) {
+		if i.URL == "" || known {
 			continue
 		}
-		fresh, err := c.refetch(waiting, i)
+		fresh, err := c.fetched(waiting, key, i)
 		if err != nil {
 			c.log.WarnContext(ctx, "keys of an issuer cannot be fetched", "issuer", i.FullName(), "error", err)
+			continue
+		}
+		if fresh.Fetched.Equal(i.Fetched) {
 			continue
 		}
 		if cred, done, err := try(fresh); done {
@@ -156,6 +160,31 @@ func (c *Control) verify(ctx context.Context, text string) (credential, error) {
 		}
 	}
 	return credential{}, refused
+}
+
+// fetched returns an issuer with keys that are newer, if there may be some: many agents come at once with the first tokens of a new
+// key, and all of them wait for one fetch.
+func (c *Control) fetched(ctx context.Context, k issuersKey, i trusted) (trusted, error) {
+	f, mine := c.fetching.begin(i.ID, c.now())
+	switch {
+	case f == nil:
+		return i, nil
+	case mine:
+		defer close(f.done)
+		return c.refetch(ctx, i)
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return i, ctx.Err()
+	}
+	list, err := c.issuersOf(ctx, k)
+	for _, now := range list {
+		if now.ID == i.ID {
+			return now, nil
+		}
+	}
+	return i, err
 }
 
 // issuersOf finds those who may have signed a token.
@@ -316,32 +345,40 @@ type fetching struct {
 	wanted chan Issuer
 
 	mu   sync.Mutex
-	last map[id.Issuer]time.Time // guarded by mu
+	last map[id.Issuer]*fetch // guarded by mu
+}
+
+// fetch is the last time that an issuer's keys were fetched.
+type fetch struct {
+	at   time.Time
+	done chan struct{} // closed when it is over
 }
 
 func (f *fetching) init() {
-	f.wanted, f.last = make(chan Issuer, 16), map[id.Issuer]time.Time{}
+	f.wanted, f.last = make(chan Issuer, 16), map[id.Issuer]*fetch{}
 }
 
-// may reports whether an issuer's keys may be fetched now, and counts it as done.
-func (f *fetching) may(i id.Issuer, now time.Time) bool {
+// begin returns an issuer's last fetch, if that began a moment ago, or a new one, which is then the caller's to do. nil: too many
+// issuers have had one a moment ago.
+func (f *fetching) begin(i id.Issuer, now time.Time) (last *fetch, mine bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if at, ok := f.last[i]; ok && now.Sub(at) < refetchAfter {
-		return false
+	if last = f.last[i]; last != nil && now.Sub(last.at) < refetchAfter {
+		return last, false
 	}
 	if len(f.last) >= maxFetching {
-		for k, at := range f.last {
-			if now.Sub(at) >= refetchAfter {
+		for k, one := range f.last {
+			if now.Sub(one.at) >= refetchAfter {
 				delete(f.last, k)
 			}
 		}
 	}
 	if len(f.last) >= maxFetching {
-		return false
+		return nil, false
 	}
-	f.last[i] = now
-	return true
+	last = &fetch{at: now, done: make(chan struct{})}
+	f.last[i] = last
+	return last, true
 }
 
 // want lets Run fetch keys, unless it has enough to do.
@@ -359,13 +396,15 @@ func (c *Control) runFetches(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case i := <-c.fetching.wanted:
-			if !c.fetching.may(i.ID, c.now()) {
+			f, mine := c.fetching.begin(i.ID, c.now())
+			if !mine {
 				continue
 			}
 			keys, err := jwt.ParseKeys([]byte(i.Keys))
 			if err == nil {
 				_, err = c.refetch(ctx, trusted{i, keys})
 			}
+			close(f.done)
 			if err != nil && ctx.Err() == nil {
 				c.log.WarnContext(ctx, "keys of an issuer cannot be fetched: the old ones count for a day", "issuer", i.FullName(), "error", err)
 			}

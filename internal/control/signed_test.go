@@ -419,6 +419,45 @@ func TestKeysAreRefreshed(t *testing.T) {
 	}
 }
 
+// TestNewKeyIsFetchedOnce: of many who come at once with tokens of a new key, each is let in, and one fetches.
+func TestNewKeyIsFetchedOnce(t *testing.T) { onEach(t, testNewKeyIsFetchedOnce) }
+
+func testNewKeyIsFetchedOnce(t *testing.T, db backend) {
+	var p published
+	k, next := newKey(t, "one"), newKey(t, "two")
+	p.set(jwttest.Set(k))
+	const many = 20
+	var c *control.Control
+	hold := make(chan struct{})
+	fetch := func(ctx context.Context, url string) ([]byte, error) {
+		if p.asked.Load() > 0 {
+			<-hold
+		}
+		return p.fetch(ctx, url)
+	}
+	c, _, err := control.Open(t.Context(), db.fresh(t), control.Options{FetchKeys: fetch})
+	must0(t, err)
+	t.Cleanup(func() { must0(t, c.Close()) })
+	_, err = c.CreateIssuer(t.Context(), control.Issuer{Tenant: tenant(t, c, "acme").ID, Name: "platform", Iss: platform, Audience: ourURL, Role: policy.Writer, URL: "https://x/"})
+	must0(t, err)
+	p.set(jwttest.Set(k, next))
+	answers := make(chan error, many)
+	for n := range many {
+		text := signed(t, next, "agent", jwttest.Claims{"n": n})
+		go func() {
+			_, err := c.Signed(t.Context(), text)
+			answers <- err
+		}()
+	}
+	close(hold)
+	for range many {
+		must0(t, <-answers)
+	}
+	if n := p.asked.Load(); n != 2 {
+		t.Errorf("keys were fetched %d times, want once when the issuer was made and once now", n)
+	}
+}
+
 func TestIssuers(t *testing.T) { onEach(t, testIssuers) }
 
 func testIssuers(t *testing.T, db backend) {
