@@ -14,7 +14,6 @@ import (
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/protocol"
-	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
 )
@@ -144,7 +143,7 @@ func (s *Server) enter(c *call, r *http.Request, from *pool, run func(ctx contex
 	if err := s.rates.caller(c); err != nil {
 		return err
 	}
-	caller := limit.KeyOf(c.principal.ID)
+	caller := callerKey(c.principal)
 	if c.principal.Anonymous() {
 		caller = c.addressKey()
 		if from != s.heavy {

@@ -171,7 +171,15 @@ func (l *rateLimiter) caller(c *call) error {
 		r = rateAPIWrite
 	default:
 	}
-	return l.take(c, r, limit.KeyOf(c.principal.ID))
+	return l.take(c, r, callerKey(c.principal))
+}
+
+// callerKey is as whom a principal is counted. All for whom a tenant's issuers speak are one: an issuer makes up as many as it likes.
+func callerKey(p policy.Principal) limit.Key {
+	if p.Within != "" {
+		return limit.KeyOf(p.Within)
+	}
+	return limit.KeyOf(p.ID)
 }
 
 // tenantKey is under whom a request about a tenant's repository is counted. Strangers who read what is public cannot use

@@ -242,3 +242,16 @@ func TestCommitOfSigned(t *testing.T) {
 		t.Errorf("author = %q", got)
 	}
 }
+
+// TestAttackManySubjects: who signs tokens can make up principals without end, and is limited as one.
+func TestAttackManySubjects(t *testing.T) {
+	s := newSignedSite(t, server.Options{RateExempt: []netip.Prefix{}, Rates: map[string]limit.Quota{"api-read": {Events: 3, Per: time.Hour}}}, policy.Writer)
+	var got []int
+	for n := range 5 {
+		resp, _ := s.do("GET", "/api/v2/whoami", s.sign(jwttest.Claims{"sub": fmt.Sprint("agent-", n)}), nil)
+		got = append(got, resp.StatusCode)
+	}
+	if want := []int{200, 200, 200, 429, 429}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("requests of several subjects = %v, want %v", got, want)
+	}
+}
