@@ -121,7 +121,7 @@ func (rec *recording) write(p []byte) {
 func (rec *recording) reply(c *call, r *http.Request) reply {
 	out := reply{sent: [sha256.Size]byte(rec.sent.Sum(nil))}
 	switch {
-	case r.URL.Path == client.Base+"/tokens":
+	case r.URL.Path == client.Base+"/tokens", r.URL.Path == client.Base+"/tokens/rotate":
 		out.why = hasSecret
 	case rec.over:
 		out.why = tooLarge

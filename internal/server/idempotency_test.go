@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -88,6 +89,18 @@ func TestIdempotentSecretsAreNotKept(t *testing.T) {
 	}
 	if after := len(result(s.api(s.admin).Tokens(t.Context(), client.TokenFilter{}, "", 0))(t).Items); after != before {
 		t.Errorf("%d tokens, before %d", after, before)
+	}
+
+	var made client.CreatedToken
+	if err := json.Unmarshal([]byte(first), &made); err != nil {
+		t.Fatal(err)
+	}
+	resp, text = s.post("/tokens/rotate", made.Secret, "k", "")
+	if err := json.Unmarshal([]byte(text), &made); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("rotate = %d %s", resp.StatusCode, text)
+	}
+	if resp, text = s.post("/tokens/rotate", made.Secret, "k", ""); resp.StatusCode != http.StatusConflict || strings.Contains(text, "skep_") {
+		t.Errorf("rotate again = %d %s, want 409", resp.StatusCode, text)
 	}
 }
 
