@@ -47,8 +47,8 @@ func (u *uses) init() { u.seed, u.pending = maphash.MakeSeed(), map[string]Use{}
 
 // Used notes that somebody was let in with a credential: a token, an issuer or a certificate, by its identifier.
 func (c *Control) Used(credential string, from netip.Addr) {
-	if credential == "" {
-		return
+	if useQuery(credential) == "" {
+		return // a signed token, which is in no table: its issuer is noted
 	}
 	now := c.now()
 	type moment struct {
@@ -119,10 +119,8 @@ func (c *Control) writeUses(ctx context.Context) {
 		err := c.db.Write(ctx, func(q conn) error {
 			for _, credential := range slices.Sorted(maps.Keys(batch)) { // in the same order as other nodes
 				use := batch[credential]
-				if query := useQuery(credential); query != "" {
-					if err := q.Exec(query, use.Used, use.UsedFrom, credential, use.Used); err != nil {
-						return err
-					}
+				if err := q.Exec(useQuery(credential), use.Used, use.UsedFrom, credential, use.Used); err != nil {
+					return err
 				}
 			}
 			return nil

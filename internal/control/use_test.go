@@ -180,6 +180,12 @@ func TestUsesAreBounded(t *testing.T) {
 	c, _, err := control.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), control.Options{})
 	must0(t, err)
 	t.Cleanup(func() { must0(t, c.Close()) })
+	for n := range 10 {
+		c.Used(fmt.Sprint("jwt_", n), netip.Addr{})
+	}
+	if n := c.PendingUses(); n != 0 {
+		t.Errorf("%d uses wait of what is in no table", n)
+	}
 	for n := range 2 * control.MaxUses {
 		c.Used(fmt.Sprint("tok_", n), netip.Addr{})
 	}
