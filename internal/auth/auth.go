@@ -44,6 +44,18 @@ func NewSecret() (secret string, h Hash) {
 // Mark is how a secret begins: enough to tell which one was found somewhere, and 220 bits short of using it.
 func Mark(secret string) string { return secret[:min(len(secret), len(secretPrefix)+markDigits)] }
 
+// NewSessionSecret makes the secret of a browser's session or of a terminal that waits: 256 random bits, 43 characters of
+// base64url. It lacks a token's prefix, so that neither can be taken for the other.
+func NewSessionSecret() (secret string, h Hash) {
+	var b [secretBytes]byte
+	rand.Read(b[:]) // never fails
+	secret = base64.RawURLEncoding.EncodeToString(b[:])
+	return secret, HashSecret(secret)
+}
+
+// SessionHash is how the secret of a session or a waiting terminal is looked up; false: it does not look like one.
+func SessionHash(secret string) (Hash, bool) { return HashSecret(secret), hasDigits(secret) }
+
 // HashSecret is how a presented secret is looked up.
 func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }
 
@@ -86,7 +98,11 @@ func FromSecret(ctx context.Context, tokens Tokens, secret string) (policy.Princ
 
 func wellFormed(secret string) bool {
 	digits, ok := strings.CutPrefix(secret, secretPrefix)
-	if !ok || len(digits) != secretDigits {
+	return ok && hasDigits(digits)
+}
+
+func hasDigits(digits string) bool {
+	if len(digits) != secretDigits {
 		return false
 	}
 	for i := range len(digits) {

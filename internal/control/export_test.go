@@ -36,6 +36,13 @@ const (
 	MaxStale       = maxStale
 	MaxTokenDepth  = maxTokenDepth
 	MaxUses        = maxUses
+
+	SessionIdle     = sessionIdle
+	SessionLife     = sessionLife
+	SessionRotation = sessionRotation
+	SessionGrace    = sessionGrace
+	MaxSessions     = maxSessions
+	MaxSSHKeys      = maxSSHKeys
 )
 
 // PendingUses counts the last uses that wait to be written.

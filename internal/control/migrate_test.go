@@ -44,6 +44,14 @@ var atVersion = []string{
 	INSERT INTO certificate (certificate_id, kind, value, principal_id, scope, created) VALUES ('crt_1', 'cn', 'bob', 'usr_2', 'write', 12);
 	INSERT INTO token (token_id, hash, principal_id, name, scope, created, expires, prefix, parent_id, used, used_from)
 		VALUES ('tok_2', ZERO, 'usr_2', 'a child', 'read', 13, 0, 'skep_AAAA', 'tok_1', 14, '192.0.2.1');`,
+	6: `
+	INSERT INTO identity (issuer, subject, principal_id, created, used) VALUES ('https://id.example.org', 'b1', 'usr_2', 11, 0);
+	INSERT INTO session (session_id, hash, old_hash, principal_id, address, agent, created, rotated, used, expires)
+		VALUES ('ses_1', HASH, NULL, 'usr_2', '192.0.2.1', 'Browser', 12, 12, 12, 13);
+	INSERT INTO device (hash, code, name, address, scope, created, expires, state, principal_id)
+		VALUES (HASH, 'BCDF-GHJK', 'laptop', '192.0.2.1', 'write', 14, 15, 'allowed', 'usr_2');
+	INSERT INTO ssh_key (key_id, fingerprint, principal_id, title, kind, public, created, expires, used)
+		VALUES ('key_1', 'SHA256:x', 'usr_2', 'laptop', 'ssh-ed25519', HASH, 16, 0, 0);`,
 }
 
 // scriptOf is what was written up to a version.

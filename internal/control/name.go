@@ -103,10 +103,29 @@ func checkTokenName(s string) error {
 	if len(s) > maxNameBytes {
 		return fmt.Errorf("token name is longer than %d bytes: %w", maxNameBytes, errkind.Invalid)
 	}
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !printableText(s) {
 		return fmt.Errorf("token name %q is not printable text: %w", s, errkind.Invalid)
 	}
 	return nil
+}
+
+func printableText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// noteText makes of what a stranger's program says of itself at most so many bytes that can be stored and shown.
+func noteText(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	for len(s) > most {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
 }
 
 // clip keeps what a caller sent short enough for an error message.

@@ -30,16 +30,7 @@ func (c *Control) CreatePrincipal(ctx context.Context, name string, class policy
 		return Principal{}, fmt.Errorf("create principal: %w", err)
 	}
 	p := Principal{ID: id.NewPrincipal(), Name: name, Class: class, Admin: admin, Created: c.timestamp()}
-	err = c.change(ctx, func(q *txn) error {
-		taken, err := exists(q, "SELECT 1 FROM principal WHERE name_key = ?", fold(name))
-		if err != nil {
-			return err
-		}
-		if taken {
-			return fmt.Errorf("name %s: %w", name, errkind.Exists)
-		}
-		return makePrincipal(q, p)
-	}, nil)
+	err = c.change(ctx, func(q *txn) error { return newPrincipal(q, p) }, nil)
 	if err != nil {
 		return Principal{}, fmt.Errorf("create principal: %w", err)
 	}
@@ -48,6 +39,18 @@ func (c *Control) CreatePrincipal(ctx context.Context, name string, class policy
 
 // resource is how the audit log names a principal.
 func (p Principal) resource() string { return "principal/" + p.Name }
+
+// newPrincipal stores a new principal under a name that nobody has.
+func newPrincipal(q *txn, p Principal) error {
+	taken, err := exists(q, "SELECT 1 FROM principal WHERE name_key = ?", fold(p.Name))
+	if err != nil {
+		return err
+	}
+	if taken {
+		return fmt.Errorf("name %s: %w", p.Name, errkind.Exists)
+	}
+	return makePrincipal(q, p)
+}
 
 // makePrincipal stores a new principal.
 func makePrincipal(q *txn, p Principal) error {

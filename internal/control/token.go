@@ -275,12 +275,13 @@ func (c *Control) RotateToken(ctx context.Context, t id.Token) (Token, string, e
 	return out, secret, err
 }
 
-// credential is a token as a request needs it.
+// credential is a token or a session as a request needs it.
 type credential struct {
 	principal policy.Principal
 	expires   time.Time
-	repo      string    // that a signed token is limited to: see bind
-	issuer    id.Issuer // of a signed token
+	repo      string       // that a signed token is limited to: see bind
+	issuer    id.Issuer    // of a signed token
+	session   sessionTimes // of a session
 }
 
 // Principal finds the principal behind a token's hash, with its memberships.
@@ -296,6 +297,9 @@ func (c *Control) Principal(ctx context.Context, h auth.Hash) (policy.Principal,
 			return policy.Principal{}, err
 		}
 		c.cache.principals.put(h, cred, before)
+	}
+	if cred.principal.Token == "" {
+		return policy.Principal{}, fmt.Errorf("token is a session's secret: %w", errkind.Unauthorized)
 	}
 	if !cred.expires.IsZero() && !c.now().Before(cred.expires) {
 		return policy.Principal{}, fmt.Errorf("token has expired: %w", errkind.Unauthorized)

@@ -26,6 +26,10 @@ type (
 	Issuer string
 	// Certificate names what lets a client certificate in: crt_…
 	Certificate string
+	// Session names a browser's session, and is not its secret: ses_…
+	Session string
+	// Key names an SSH key: key_…
+	Key string
 )
 
 const (
@@ -35,6 +39,8 @@ const (
 	tokenPrefix     = "tok_"
 	issuerPrefix    = "iss_"
 	certPrefix      = "crt_"
+	sessionPrefix   = "ses_"
+	keyPrefix       = "key_"
 )
 
 // NewTenant makes the identifier of a new tenant.
@@ -55,6 +61,12 @@ func NewIssuer() Issuer { return Issuer(issuerPrefix + fresh()) }
 // NewCertificate makes the identifier of what lets a client certificate in.
 func NewCertificate() Certificate { return Certificate(certPrefix + fresh()) }
 
+// NewSession makes the identifier of a new session. It is not the secret.
+func NewSession() Session { return Session(sessionPrefix + fresh()) }
+
+// NewKey makes the identifier of a new SSH key.
+func NewKey() Key { return Key(keyPrefix + fresh()) }
+
 // ParseTenant checks the form of a tenant's identifier.
 func ParseTenant(s string) (Tenant, error) { return parse[Tenant](s, tenantPrefix) }
 
@@ -72,6 +84,12 @@ func ParseIssuer(s string) (Issuer, error) { return parse[Issuer](s, issuerPrefi
 
 // ParseCertificate checks the form of the identifier of what lets a client certificate in.
 func ParseCertificate(s string) (Certificate, error) { return parse[Certificate](s, certPrefix) }
+
+// ParseSession checks the form of a session's identifier.
+func ParseSession(s string) (Session, error) { return parse[Session](s, sessionPrefix) }
+
+// ParseKey checks the form of an SSH key's identifier.
+func ParseKey(s string) (Key, error) { return parse[Key](s, keyPrefix) }
 
 func fresh() string { return strings.ToLower(ulid.Make().String()) }
 

@@ -23,6 +23,12 @@ func TestParseAcceptsWhatNewMakes(t *testing.T) {
 	if n := id.NewToken(); !strings.HasPrefix(string(n), "tok_") || errOf(id.ParseToken(string(n))) != nil {
 		t.Errorf("token %s does not parse", n)
 	}
+	if n := id.NewSession(); !strings.HasPrefix(string(n), "ses_") || errOf(id.ParseSession(string(n))) != nil {
+		t.Errorf("session %s does not parse", n)
+	}
+	if n := id.NewKey(); !strings.HasPrefix(string(n), "key_") || errOf(id.ParseKey(string(n))) != nil {
+		t.Errorf("key %s does not parse", n)
+	}
 }
 
 func errOf[T any](_ T, err error) error { return err }

@@ -98,6 +98,8 @@ type Principal struct {
 	Repo   id.Repo                // not empty: the token is good for this one repository only
 	Within id.Tenant              // not empty: the token is good within this tenant and those below only
 	Token  id.Token               // the token it came with: decisions do not look at it
+
+	Session id.Session // the session it came with, in place of a token: decisions do not look at it either
 }
 
 // Anonymous reports whether nobody in particular asks.
