@@ -15,13 +15,14 @@ import (
 
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/policy"
 )
 
 // defaultURL is where "skep serve" listens unless it is told otherwise.
 const defaultURL = "http://127.0.0.1:7420"
 
-// login is what "skep login" stores.
-type login struct {
+// storedLogin is what "skep login" stores.
+type storedLogin struct {
 	URL   string `json:"url"`
 	Token string `json:"token"`
 }
@@ -34,8 +35,8 @@ func loginFile() (string, error) {
 	return filepath.Join(dir, "skep", "login.json"), nil
 }
 
-func readLogin() (login, error) {
-	var l login
+func readLogin() (storedLogin, error) {
+	var l storedLogin
 	file, err := loginFile()
 	if err != nil {
 		return l, err
@@ -76,10 +77,15 @@ func connect() (*client.Client, error) {
 func newLogin() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "login [URL]",
-		Short: "Remember a server and a token, which is read from standard input",
+		Short: "Remember a server and a token: from standard input, or with --web from your browser",
 		Long: `Remember a server and a token. The token is read from standard input, so that it is in no process list:
 
-    skep login http://127.0.0.1:7420 < skep-data/admin-token`,
+    skep login http://127.0.0.1:7420 < skep-data/admin-token
+
+With --web you confirm a code in a browser, on this machine or another, where you log in as you do at work; the server then
+makes a token for this machine:
+
+    skep login --web https://git.example.org`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
@@ -87,23 +93,24 @@ func newLogin() *cobra.Command {
 			return nil
 		},
 	}
+	web := cmd.Flags().Bool("web", false, "log in with a browser instead, which gives this machine a token of its own")
+	scope := cmd.Flags().String("scope", string(policy.ScopeWrite), "what the token from the browser lets do: read, write or admin (everything that you may)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		l := login{URL: defaultURL}
+		l := storedLogin{URL: defaultURL}
 		if at := os.Getenv("SKEP_URL"); at != "" {
 			l.URL = at
 		}
 		if len(args) == 1 {
 			l.URL = args[0]
 		}
-		if f, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(f) {
-			fmt.Fprint(cmd.ErrOrStderr(), "Token: ")
+		var err error
+		if *web {
+			l.Token, err = fromBrowser(cmd, l.URL, policy.Scope(*scope))
+		} else {
+			l.Token, err = fromInput(cmd)
 		}
-		line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read token: %w", err)
-		}
-		if l.Token = strings.TrimSpace(line); l.Token == "" {
-			return fmt.Errorf("no token on standard input: %w", errkind.Invalid)
+		if err != nil {
+			return err
 		}
 		c, err := client.New(l.URL, client.Options{Token: l.Token, UserAgent: "skep/" + version})
 		if err != nil {
@@ -123,8 +130,47 @@ func newLogin() *cobra.Command {
 	return cmd
 }
 
+// fromInput reads a token from standard input.
+func fromInput(cmd *cobra.Command) (string, error) {
+	if f, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(f) {
+		fmt.Fprint(cmd.ErrOrStderr(), "Token: ")
+	}
+	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	token := strings.TrimSpace(line)
+	if token == "" {
+		return "", fmt.Errorf("no token on standard input: %w", errkind.Invalid)
+	}
+	return token, nil
+}
+
+// fromBrowser gets a token that a person confirms in a browser (RFC 8628).
+func fromBrowser(cmd *cobra.Command, server string, scope policy.Scope) (string, error) {
+	c, err := client.New(server, client.Options{UserAgent: "skep/" + version})
+	if err != nil {
+		return "", err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "" // what asks then says nothing of itself
+	}
+	d, err := c.BeginDevice(cmd.Context(), host, scope)
+	if err != nil {
+		return "", fmt.Errorf("begin login: %w", err)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Open this in a browser, log in, and confirm the code:\n\n    %s\n\n    %s\n\nWaiting; the code is good for %d minutes.\n",
+		printable(d.VerificationURIComplete), printable(d.UserCode), d.ExpiresIn/60)
+	t, err := c.AwaitDevice(cmd.Context(), d)
+	if err != nil {
+		return "", fmt.Errorf("log in: %w", err)
+	}
+	return t.AccessToken, nil
+}
+
 // storeLogin writes the file so that nobody else can read it, not even for a moment.
-func storeLogin(l login) error {
+func storeLogin(l storedLogin) error {
 	file, err := loginFile()
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 
 func newPrincipal() *cobra.Command {
 	return group("principal", "Create, list and delete principals: people, agents, machines",
-		newPrincipalCreate(), newPrincipalList(), newPrincipalDelete())
+		newPrincipalCreate(), newPrincipalList(), newPrincipalDelete(), newPrincipalLink(), newPrincipalUnlink(), newPrincipalLinks())
 }
 
 func newPrincipalCreate() *cobra.Command {

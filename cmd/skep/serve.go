@@ -50,6 +50,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&opts.ACME.Directory, "acme-directory", "", "the authority (default Let's Encrypt)")
 	flags.StringSliceVar(&opts.Origins, "cors-origin", nil, "sites whose pages may use the API, such as https://app.example.org")
 	addRateFlags(flags, &opts)
+	logins := addLoginFlags(flags, &opts)
 	flags.Var(prefixesValue{&opts.Proxies.Trusted}, "trusted-proxy", "networks of proxies whose word counts about who their clients are")
 	flags.Var(headerValue{&opts.Proxies.Header}, "trusted-proxy-header", "in which they say so: X-Forwarded-For, Forwarded or none")
 	flags.BoolVar(&opts.Proxies.Protocol, "proxy-protocol", false, "trusted proxies begin each connection with the PROXY protocol, version 1 or 2")
@@ -58,6 +59,9 @@ func newServe() *cobra.Command {
 	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := fromEnvironment(flags); err != nil {
+			return err
+		}
+		if err := logins(); err != nil {
 			return err
 		}
 		lines := node.NewLogWriter(cmd.ErrOrStderr())

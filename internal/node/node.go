@@ -28,6 +28,7 @@ import (
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/login"
 	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
@@ -65,6 +66,9 @@ type Options struct {
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
 	OutboundAllow []netip.Prefix // networks that the server may ask although they are not public, and without TLS: see package outbound
+
+	Logins   []login.Config // OpenID Connect providers by which people log in
+	TokenTTL time.Duration  // of a terminal's token that a person confirms; 0: 30 days
 
 	Rates      map[string]limit.Quota // how often, by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: this machine's
@@ -127,12 +131,23 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := n.openControl(ctx); err != nil {
 		return n, err
 	}
+	if err := login.CheckConfigs(opts.Logins); err != nil {
+		return n, fmt.Errorf("login: %w", err)
+	}
+	var logins []*login.Provider
+	for _, c := range opts.Logins {
+		p, err := login.New(c, n.outbound.HTTP())
+		if err != nil {
+			return n, fmt.Errorf("login: %w", err)
+		}
+		logins = append(logins, p)
+	}
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
-		Outbound: n.outbound,
+		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {

@@ -42,11 +42,18 @@ const denialQuantum = time.Millisecond
 
 // authenticate finds out who asks. Nobody, the zero Principal, is fine; a wrong credential is not.
 func (s *Server) authenticate(c *call, r *http.Request) error {
-	try := s.rates.attempt(c, r)
+	session := s.sessionSecret(c, r)
+	try := s.rates.attempt(c, r, session)
 	if err := s.rates.begin(c, try); err != nil {
 		return err
 	}
-	p, err := auth.FromRequest(r.Context(), s.control, r)
+	var p policy.Principal
+	var err error
+	if session != "" {
+		p, err = s.fromSession(r.Context(), c, r, session)
+	} else {
+		p, err = auth.FromRequest(r.Context(), s.control, r)
+	}
 	kind := errkind.Of(err)
 	switch {
 	case err == nil:
@@ -66,10 +73,17 @@ func (s *Server) authenticate(c *call, r *http.Request) error {
 	if r, ok := errors.AsType[auth.Refusal](err); ok {
 		return denial{errkind.Unauthorized, string(r)}
 	}
-	if kind == errkind.Unauthorized {
+	switch {
+	case kind != errkind.Unauthorized:
+		return err
+	case session == "":
 		return errBadToken
 	}
-	return err
+	s.setCookie(c, sessionCookie, "", 0)
+	if c.route == routeLogin {
+		return nil // its pages are for nobody in particular too
+	}
+	return errBadSession
 }
 
 // verdict is the one place where an answer of policy becomes one of ours.

@@ -86,6 +86,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *call) origin() audit.Origin {
 	p := &c.principal
 	o := audit.Origin{Principal: string(p.ID), Name: p.Name, Class: string(p.Class), Token: string(p.Token), Intent: c.intent, Request: c.id, Address: c.remote}
+	if p.Session != "" {
+		o.Token = string(p.Session)
+	}
 	if c.peer.IsValid() {
 		o.Address = c.peer.String()
 	}

@@ -25,6 +25,8 @@ func (s *Server) dispatch(c *call, r *http.Request) {
 	case path == "/healthz" || path == "/readyz" || path == "/metrics" || path == "/":
 		c.route = routeSystem
 		s.serveSystem(c, r)
+	case path == "/login" || path == "/logout" || strings.HasPrefix(path, "/login/"):
+		s.serveLogin(c, r)
 	default:
 		s.serveGit(c, r)
 	}
@@ -94,7 +96,14 @@ func (s *Server) refuse(c *call, r *http.Request, err error) {
 		writeProblem(c, status, err)
 		return
 	}
-	s.text(c, status, explain(err))
+	switch c.route {
+	case routeLogin:
+		s.showFailure(c, r, status, err)
+	case routeDevice:
+		s.deviceFailure(c, status, "invalid_request", explain(err))
+	default:
+		s.text(c, status, explain(err))
+	}
 }
 
 // refusalHeaders sets the headers that belong to a refusal's status.

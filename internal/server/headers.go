@@ -44,10 +44,12 @@ type otherSites struct {
 	// protection tells apart what a page of another site makes a browser send. A browser adds the credential that its user once
 	// typed, and a form may have the content type of a push.
 	protection *http.CrossOriginProtection
+	// own trusts no other site: it is for requests whose credential is a cookie, which browsers add by themselves.
+	own *http.CrossOriginProtection
 }
 
 func newOtherSites(origins []string) otherSites {
-	s := otherSites{origins: origins, protection: http.NewCrossOriginProtection()}
+	s := otherSites{origins: origins, protection: http.NewCrossOriginProtection(), own: http.NewCrossOriginProtection()}
 	for _, o := range origins {
 		if err := s.protection.AddTrustedOrigin(o); err != nil {
 			panic("bug: origins are checked where they are read: " + err.Error())

@@ -42,7 +42,7 @@ func (s *Server) once(c *call, r *http.Request, do func()) {
 		s.refuse(c, r, errKeyMalformed)
 		return
 	}
-	k := replyKey{principal: c.principal.ID, hash: sha256.Sum256(fmt.Appendf(nil, "%q %q %q", c.principal.Token, r.URL.RequestURI(), keys[0]))}
+	k := replyKey{principal: c.principal.ID, hash: sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", c.principal.Token, c.principal.Session, r.URL.RequestURI(), keys[0]))}
 	if known := s.replies.begin(k); known != nil {
 		s.again(c, r, known)
 		return

@@ -22,7 +22,9 @@ const (
 	routeReceivePack
 	routeAPIRead
 	routeAPIWrite
-	routes // how many there are
+	routeLogin  // pages
+	routeDevice // terminals that log in
+	routes      // how many there are
 )
 
 var routeNames = [routes]string{
@@ -33,6 +35,8 @@ var routeNames = [routes]string{
 	routeReceivePack: "git_receive_pack",
 	routeAPIRead:     "api_read",
 	routeAPIWrite:    "api_write",
+	routeLogin:       "login",
+	routeDevice:      "device",
 }
 
 func (r route) String() string { return routeNames[r] }

@@ -36,6 +36,7 @@ const (
 	rateAPIRead
 	rateAPIWrite
 	rateTenant
+	rateLogin
 	rates // how many there are
 )
 
@@ -52,6 +53,7 @@ var rateLimits = [rates]RateLimit{
 	rateAPIWrite:   {"api-write", limit.Quota{Events: 3000, Per: time.Minute}, "a principal may use another method than GET over REST"},
 	rateTenant: {"tenant", limit.Quota{Events: 60000, Per: time.Minute}, "the repositories of a top-level tenant, and of the tenants below it, may be asked for; " +
 		"requests without a credential are counted apart"},
+	rateLogin: {"login", limit.Quota{Events: 60, Per: time.Minute}, "an address may begin or end a login, with a browser or for a terminal"},
 }
 
 // RateLimits lists the limits on how often, for those who configure them.
@@ -165,7 +167,7 @@ func (l *rateLimiter) caller(c *call) error {
 	}
 	r := rateGit
 	switch c.route {
-	case routeAPIRead:
+	case routeAPIRead, routeLogin:
 		r = rateAPIRead
 	case routeAPIWrite:
 		r = rateAPIWrite
@@ -200,14 +202,14 @@ type attempt struct {
 	place *atomic.Uint64
 }
 
-// attempt finds the credential of a request. It must be let through before the credential is looked at.
-func (l *rateLimiter) attempt(c *call, r *http.Request) attempt {
+// attempt finds the credential of a request, which may be that of a browser's session. It must be let through before the credential is looked at.
+func (l *rateLimiter) attempt(c *call, r *http.Request, session string) attempt {
 	if l.counters[rateFailedAuth] == nil || c.exempt {
 		return attempt{}
 	}
 	presented, apiKeys := r.Header["Authorization"], r.Header["X-Api-Key"]
 	certificate := auth.ClientCertificate(r)
-	if len(presented)+len(apiKeys) == 0 && certificate == nil {
+	if len(presented)+len(apiKeys)+len(session) == 0 && certificate == nil {
 		return attempt{}
 	}
 	var h maphash.Hash
@@ -222,6 +224,7 @@ func (l *rateLimiter) attempt(c *call, r *http.Request) attempt {
 	if certificate != nil {
 		_, _ = h.Write(certificate.Raw)
 	}
+	_, _ = h.WriteString(session)
 	a := attempt{hash: max(h.Sum64(), 1)}
 	a.place = &l.proven[a.hash%uint64(len(l.proven))]
 	return a

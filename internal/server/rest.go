@@ -54,13 +54,14 @@ func (s *Server) newAPI() http.Handler {
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"bearer": {Type: "http", Scheme: "bearer", Description: "A token, or a JWT of an issuer that a tenant trusts"},
-					"basic":  {Type: "http", Scheme: "basic", Description: "A token or JWT as the password, with any user name"},
-					"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
-					"mtls":   {Type: "mutualTLS", Description: "A client certificate, if the operator takes them"},
+					"bearer":  {Type: "http", Scheme: "bearer", Description: "A token, or a JWT of an issuer that a tenant trusts"},
+					"basic":   {Type: "http", Scheme: "basic", Description: "A token or JWT as the password, with any user name"},
+					"key":     {Type: "apiKey", In: "header", Name: "X-API-Key"},
+					"mtls":    {Type: "mutualTLS", Description: "A client certificate, if the operator takes them"},
+					"session": {Type: "apiKey", In: "cookie", Name: hostPrefix + sessionCookie, Description: "What /login gives a browser; for pages of the same origin"},
 				},
 			},
-			Security: []map[string][]string{{}, {"bearer": {}}, {"basic": {}}, {"key": {}}, {"mtls": {}}},
+			Security: []map[string][]string{{}, {"bearer": {}}, {"basic": {}}, {"key": {}}, {"mtls": {}}, {"session": {}}},
 		},
 		Formats:       huma.DefaultFormats,
 		Transformers:  []huma.Transformer{plainProblem},
@@ -75,6 +76,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerIssuers()
 	a.registerTokens()
 	a.registerCertificates()
+	a.registerLogins()
 	a.registerRepos()
 	a.registerRefs()
 	a.registerContent()
@@ -119,8 +121,8 @@ func describeProblems(doc *huma.OpenAPI) {
 
 const apiDescription = `Everything Skep does with repositories, without git.
 
-**Credentials.** A token, or a JWT of an issuer that a tenant trusts, as ` + "`Authorization: Bearer`" + `, as ` + "`X-API-Key`" + `, or as the password of HTTP Basic. Public
-repositories are read without one. What a credential may not see is answered like what does not exist.
+**Credentials.** A token, or a JWT of an issuer that a tenant trusts, as ` + "`Authorization: Bearer`" + `, as ` + "`X-API-Key`" + `, or as the password of HTTP Basic; or, in
+a browser, the session that /login began, on pages of the server's own origin. Public repositories are read without one. What a credential may not see is answered like what does not exist.
 
 **Names.** Wherever a path has {repo} or {tenant}, either an ID (repo_…, ten_…) or a path whose slashes are written %2F
 (acme%2Fdemo) will do.

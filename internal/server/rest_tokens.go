@@ -87,6 +87,9 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 	if t.Expires, err = tokenExpiry(t, want.TTL); err != nil {
 		return nil, err
 	}
+	if err := a.boundBySession(ctx, p, &t); err != nil {
+		return nil, err
+	}
 	if parent, err := id.ParseToken(string(p.Token)); err == nil {
 		t.Parent = parent
 	}
@@ -113,6 +116,18 @@ func tokenExpiry(t control.Token, ttl string) (time.Time, error) {
 		return time.Now().Add(repoTokenTTL), nil
 	}
 	return time.Time{}, nil
+}
+
+// boundBySession sees to it that a token does not outlive the session that asks for it. It does not end with a logout.
+func (a *restAPI) boundBySession(ctx context.Context, p policy.Principal, t *control.Token) error {
+	if p.Session == "" {
+		return nil
+	}
+	own, err := a.control.SessionByID(ctx, p.Session)
+	if err == nil && (t.Expires.IsZero() || own.Expires.Before(t.Expires)) {
+		t.Expires = own.Expires
+	}
+	return err
 }
 
 // parseTTL reads 90s, 1h30m, 30d.

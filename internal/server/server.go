@@ -3,7 +3,7 @@
 // A request passes, in this order: the request's identifier, the access log and metrics (call.go), authentication
 // (access.go), the limits on how often (rates.go), a bounded queue (limiter.go), and then one of two worlds: Git's smart
 // HTTP (git_*.go), found by the path's end and kept cheap, or the API below /api/v2 (rest_*.go), declared with huma so that
-// the OpenAPI document comes from the code.
+// the OpenAPI document comes from the code. People log in with a few pages below /login (login.go, device.go).
 //
 // Both worlds ask the same question through access.go. What a caller may not see is answered exactly like what does not
 // exist: same status, headers and text.
@@ -26,6 +26,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/login"
 	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
@@ -60,6 +61,9 @@ type Options struct {
 	Rates      map[string]limit.Quota // by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: LoopbackPrefixes
 
+	Logins   []*login.Provider // who knows people; none: nobody logs in with a browser
+	TokenTTL time.Duration     // of the token that a terminal gets when a person lets it log in; 0: 30 days
+
 	Origins []string     // of other sites whose pages may use the API; CheckOrigin accepts each
 	TLS     *tls.Config  // with certificates; nil: plain HTTP
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
@@ -91,6 +95,7 @@ func (o Options) withDefaults() Options {
 	def(&o.HeaderTimeout, 10*time.Second)
 	def(&o.IdleTimeout, 2*time.Minute)
 	def(&o.DrainTimeout, 30*time.Second)
+	def(&o.TokenTTL, 30*24*time.Hour)
 	if o.Outbound == nil {
 		o.Outbound = outbound.New(outbound.Options{})
 	}
@@ -120,6 +125,8 @@ type Server struct {
 	rates     *rateLimiter
 	sites     otherSites
 	replies   replies
+	guesses   *limit.Window // of terminals' codes, by principal
+	polls     *limit.Bucket // of terminals for their tokens, by terminal
 	metrics   *metrics
 	transfers *pool
 	calls     *pool
@@ -145,6 +152,7 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	heavy := max(4, 2*runtime.GOMAXPROCS(0))
 	s.heavy = newPool(heavy, half(heavy), 0, opts.MaxWaiting, opts.MaxWait)
 	s.replies = newMemoryReplies(time.Now)
+	s.guesses, s.polls = limit.NewWindow(deviceGuesses, limit.Options{}), limit.NewBucket(devicePolls, limit.Options{})
 	s.sites = newOtherSites(opts.Origins)
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
 	s.metrics = newMetrics(s)
