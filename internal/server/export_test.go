@@ -104,3 +104,12 @@ func (s *Server) MakeRepo(ctx context.Context, t id.Tenant, name string, public 
 	})
 	return err
 }
+
+// ParseAuthorizedKey opens the parser of SSH keys for its tests. line is the key without what people add.
+func ParseAuthorizedKey(text string) (kind, line, fingerprint, comment string, err error) {
+	k, err := parseAuthorizedKey(text)
+	if err != nil {
+		return "", "", "", "", err
+	}
+	return k.kind, authorizedLine(k.kind, k.wire), k.fingerprint, k.comment, nil
+}

@@ -77,6 +77,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerTokens()
 	a.registerCertificates()
 	a.registerLogins()
+	a.registerSSHKeys()
 	a.registerRepos()
 	a.registerRefs()
 	a.registerContent()
