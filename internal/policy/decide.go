@@ -3,17 +3,20 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/skep-dev/skep/internal/id"
 )
 
-// A decision goes through four stages. The first three only take away.
+// A decision goes through five stages. The first four only take away.
 //
-//	action   it must be one of the closed list
-//	token    its scope must reach as far as the action, and the repository or tenant that it is bound to must be the one at hand
-//	denial   no document of the resource's tenants may deny it, unless the principal is excepted
-//	grant    something must allow it: being public, administering the server, membership in one of the tenants, or a role
-//	         that a document of one of them gives
+//	action      it must be one of the closed list
+//	token       its scope must reach as far as the action, and the repository or tenant that it is bound to must be the one at
+//	            hand; or the action is to read, and the one at hand is shared with that tenant
+//	suspension  none of the resource's tenants may be suspended, unless the credential could end that
+//	denial      no document of the resource's tenants may deny it, unless the principal is excepted
+//	grant       something must allow it: being public, administering the server, membership in one of the tenants, a role
+//	            that a document of one of them gives, or, to read, a share with a tenant where reading is allowed
 //
 // What no stage allows is refused. Allow and Explain are one function: with a trace it goes on where it could stop.
 
@@ -65,7 +68,7 @@ func decide(p *Principal, a Action, r *Resource, t *trace) bool {
 		}
 		return false
 	}
-	if !throughToken(p, &actions[number], r, t) {
+	if !throughToken(p, &actions[number], r, t) || suspended(p, r, t) {
 		return false
 	}
 	if r.kind().foldsPath() {
@@ -85,12 +88,12 @@ func decide(p *Principal, a Action, r *Resource, t *trace) bool {
 // throughToken asks whether the credential lets its principal do such a thing at all.
 func throughToken(p *Principal, row *actionRow, r *Resource, t *trace) bool {
 	switch {
-	case p.Repo != "" && p.Repo != r.Repo:
+	case p.Repo != "" && p.Repo != r.Repo && !readsByShare(p, row, r):
 		if t != nil {
 			t.step(Forbids, "token", "it is good for repository %s only", p.Repo)
 		}
 		return false
-	case p.Within != "" && !slices.Contains(r.Tenant, p.Within):
+	case p.Within != "" && !slices.Contains(r.Tenant, p.Within) && !readsByShare(p, row, r):
 		if t != nil {
 			t.step(Forbids, "token", "it is good within tenant %s only", p.Within)
 		}
@@ -113,6 +116,47 @@ func throughToken(p *Principal, row *actionRow, r *Resource, t *trace) bool {
 		t.step(Passes, "token", "its scope %q lets do it", p.Scope)
 	}
 	return true
+}
+
+// limited reports whether a resource is outside of what the token is good for.
+func limited(p *Principal, r *Resource) bool {
+	return p.Repo != "" && p.Repo != r.Repo || p.Within != "" && !slices.Contains(r.Tenant, p.Within)
+}
+
+// readsByShare reports whether all that is asked is to read a repository that is shared with the tenant of the one repository that
+// the token is good for, or with one in which it is good: so a token for one repository is enough to clone its submodules.
+func readsByShare(p *Principal, row *actionRow, r *Resource) bool {
+	return row.action == RepoRead && r.Repo != "" && slices.ContainsFunc(r.Shared, func(s Share) bool { return s.inFamily(r.Tenant) && s.reaches(p) })
+}
+
+// suspended reports whether a suspension is in the way. It is not in that of a credential that could end it: one with
+// tenant.admin of the parent of the highest suspended tenant or, where there is none, of the server.
+func suspended(p *Principal, r *Resource, t *trace) bool {
+	n := min(r.Suspended.Tenants, len(r.Tenant))
+	if n == 0 {
+		return false
+	}
+	action, above := SystemAdmin, Resource{Kind: KindServer}
+	if n < len(r.Tenant) {
+		action, above = TenantAdmin, Resource{Kind: KindTenant, Tenant: r.Tenant[n:]}
+		if i := strings.LastIndexByte(r.Suspended.Path, '/'); i > 0 {
+			above.Path = r.Suspended.Path[:i]
+		}
+		for _, g := range r.Rules {
+			if slices.Contains(above.Tenant, g.Tenant) {
+				above.Rules = append(above.Rules, g)
+			}
+		}
+	}
+	ends := decide(p, action, &above, nil)
+	if t != nil {
+		effect, why := Forbids, "tenant %s is suspended"
+		if ends {
+			effect, why = Passes, "tenant %s is suspended, and the credential could end that"
+		}
+		t.step(effect, "suspension", why, r.Suspended.Path)
+	}
+	return !ends
 }
 
 // question is a decision under way.
@@ -247,6 +291,9 @@ func (q *question) granted() bool {
 		allowed = true
 		return q.t == nil // enough
 	}
+	if limited(q.p, q.r) {
+		return q.grantedByShare(yes) || allowed // that is all that the token reaches there
+	}
 	if q.row.action == RepoRead && q.r.kind() == KindRepo && q.r.Public && yes("public", "everybody may read the repository") {
 		return true
 	}
@@ -267,7 +314,44 @@ func (q *question) granted() bool {
 			}
 		}
 	}
-	return q.grantedByDocuments(yes) || allowed
+	return q.grantedByDocuments(yes) || q.grantedByShare(yes) || allowed
+}
+
+// inFamily reports whether a share's tenant is below that of the repository: nobody else's shares count.
+func (s *Share) inFamily(repo []id.Tenant) bool {
+	return len(s.Tenant) > 1 && len(repo) > 0 && slices.Contains(s.Tenant[1:], repo[0])
+}
+
+// reaches reports whether a token that is limited is so to the share's tenant.
+func (s *Share) reaches(p *Principal) bool {
+	return (p.Repo == "" || p.RepoTenant != "" && s.Tenant[0] == p.RepoTenant) && (p.Within == "" || slices.Contains(s.Tenant, p.Within))
+}
+
+// grantedByShare asks the rules of the tenants with which the repository is shared whether the principal may read there. Who
+// is not signed in may not: a child does not publish what its sponsor shares with it.
+func (q *question) grantedByShare(yes func(rule, why string, args ...any) bool) bool {
+	if q.row.action != RepoRead || q.r.kind() != KindRepo || q.p.Anonymous() {
+		return false
+	}
+	outside := limited(q.p, q.r)
+	for i := range q.r.Shared {
+		s := &q.r.Shared[i]
+		if !s.inFamily(q.r.Tenant) || outside && !s.reaches(q.p) {
+			continue
+		}
+		as := &Resource{Tenant: s.Tenant, Rules: s.Rules, Suspended: s.Suspended, Repo: q.r.Repo, Path: Fold(s.Path), At: q.r.At}
+		who := *q.p
+		who.Repo, who.Within = "", "" // throughToken has judged them
+		there := &question{p: &who, r: as, bit: q.bit, row: q.row}
+		if !suspended(q.p, as, nil) && !there.denied() && there.granted() {
+			if yes("share", "to be read as %s", s.Path) {
+				return true
+			}
+		} else if q.t != nil {
+			q.t.step(Passes, "share", "to be read as %s, where the principal does not read", s.Path)
+		}
+	}
+	return false
 }
 
 func orNothing(r Role) string {

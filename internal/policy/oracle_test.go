@@ -221,7 +221,7 @@ func (r rules) cedar() string {
 }
 
 // rolesOf says in the plainest way which roles a principal has.
-func (r rules) rolesOf(p policy.Principal) map[string]bool {
+func (r rules) rolesOf(p policy.Principal, tenants []id.Tenant) map[string]bool {
 	belongs := p.Roles[acme] != ""
 	has := map[string]bool{}
 	var give func(i int)
@@ -268,7 +268,7 @@ func (r rules) rolesOf(p policy.Principal) map[string]bool {
 			}
 		}
 	}
-	for _, t := range []id.Tenant{web, acme} {
+	for _, t := range tenants {
 		builtin(p.Roles[t])
 	}
 	return has
@@ -285,7 +285,42 @@ func like(pattern, s string) bool {
 	return s != "" && pattern[0] == s[0] && like(pattern[1:], s[1:])
 }
 
+// decideShared adds to decide what shares give: a share is decided as if the repository lay in its tenant, by an oracle of that
+// tenant's own rules. forbids is the oracle's denials with a permission for everything.
+func (r rules) decideShared(t *testing.T, list, forbids *cedar.PolicySet, there []sharedRules, p policy.Principal, a policy.Action, res policy.Resource) bool {
+	t.Helper()
+	foreign := p.Repo != "" && p.Repo != res.Repo
+	if !foreign && r.decide(t, list, p, a, res) {
+		return true
+	}
+	if a != policy.RepoRead || p.Anonymous() || !r.decide(t, forbids, p, a, res) {
+		return false
+	}
+	for i, s := range res.Shared {
+		as := policy.Resource{Tenant: s.Tenant, Path: s.Path, At: res.At}
+		if foreign && p.RepoTenant != s.Tenant[0] || !slices.Contains(s.Tenant[1:], res.Tenant[0]) || s.Suspended.Tenants > 0 {
+			continue
+		}
+		if there[i].decideIn(t, there[i].oracle, s.Tenant, p, a, as) {
+			return true
+		}
+	}
+	return false
+}
+
+// sharedRules are the rules of a tenant that a repository is shared with.
+type sharedRules struct {
+	rules
+	oracle *cedar.PolicySet
+}
+
 func (r rules) decide(t *testing.T, list *cedar.PolicySet, p policy.Principal, a policy.Action, res policy.Resource) bool {
+	t.Helper()
+	return r.decideIn(t, list, res.Tenant, p, a, res)
+}
+
+// decideIn asks the oracle of rules that belong to the last of some tenants.
+func (r rules) decideIn(t *testing.T, list *cedar.PolicySet, tenants []id.Tenant, p policy.Principal, a policy.Action, res policy.Resource) bool {
 	t.Helper()
 	set := func(list []string) types.Value {
 		var vs []types.Value
@@ -295,7 +330,7 @@ func (r rules) decide(t *testing.T, list *cedar.PolicySet, p policy.Principal, a
 		return types.NewSet(vs...)
 	}
 	var roles []string
-	for role := range r.rolesOf(p) {
+	for role := range r.rolesOf(p, tenants) {
 		roles = append(roles, role)
 	}
 	who, what := types.EntityUID{Type: "User", ID: "u"}, types.EntityUID{Type: "Repo", ID: "r"}
@@ -316,32 +351,43 @@ func (r rules) decide(t *testing.T, list *cedar.PolicySet, p policy.Principal, a
 	return decision == cedar.Allow
 }
 
+func parseBoth(t *testing.T, seed uint64, r rules) (*policy.Document, *cedar.PolicySet) {
+	t.Helper()
+	doc, err := policy.Parse([]byte(r.toml()))
+	if err != nil {
+		t.Fatalf("seed %d: %v\n%s", seed, err, r.toml())
+	}
+	oracle, err := cedar.NewPolicySetFromBytes("oracle", []byte(r.cedar()))
+	if err != nil {
+		t.Fatalf("seed %d: %v\n%s", seed, err, r.cedar())
+	}
+	return doc, oracle
+}
+
+func randomActor(rnd *rand.Rand) policy.Principal {
+	p := policy.Principal{
+		ID: "usr_1", Name: names[rnd.IntN(len(names))], Class: policy.Class(classes[rnd.IntN(len(classes))]),
+		// A group of another tenant, even of one below, is another group.
+		Groups: map[id.Tenant][]string{acme: some(rnd, groups, 2), web: some(rnd, groups, 1), other: groups}, Scope: policy.ScopeAdmin,
+	}
+	if rnd.IntN(4) > 0 {
+		p.Roles = map[id.Tenant]policy.Role{pick(rnd, acme, acme, web, other): pick(rnd, policy.Guest, policy.Guest, policy.Guest, policy.Guest, policy.Reader, policy.Writer, policy.Owner)}
+	}
+	if rnd.IntN(6) == 0 {
+		p = policy.Principal{}
+	}
+	return p
+}
+
 func TestDocumentsDecideAsCedarDoes(t *testing.T) {
 	t.Parallel()
 	yes, no := 0, 0
 	for seed := range uint64(150) {
 		rnd := rand.New(rand.NewPCG(seed, 3))
 		r := randomRules(rnd)
-		doc, err := policy.Parse([]byte(r.toml()))
-		if err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, r.toml())
-		}
-		oracle, err := cedar.NewPolicySetFromBytes("oracle", []byte(r.cedar()))
-		if err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, r.cedar())
-		}
+		doc, oracle := parseBoth(t, seed, r)
 		for range 60 {
-			p := policy.Principal{
-				ID: "usr_1", Name: names[rnd.IntN(len(names))], Class: policy.Class(classes[rnd.IntN(len(classes))]),
-				// A group of another tenant, even of one below, is another group.
-				Groups: map[id.Tenant][]string{acme: some(rnd, groups, 2), web: some(rnd, groups, 1), other: groups}, Scope: policy.ScopeAdmin,
-			}
-			if rnd.IntN(4) > 0 {
-				p.Roles = map[id.Tenant]policy.Role{pick(rnd, acme, acme, web, other): pick(rnd, policy.Guest, policy.Guest, policy.Guest, policy.Guest, policy.Reader, policy.Writer, policy.Owner)}
-			}
-			if rnd.IntN(6) == 0 {
-				p = policy.Principal{}
-			}
+			p := randomActor(rnd)
 			res := policy.Resource{
 				Tenant: []id.Tenant{web, acme}, Repo: "repo_1", Public: rnd.IntN(6) == 0, Rules: []policy.Rules{{Tenant: acme, Path: "acme", Doc: doc}},
 				Path: pick(rnd, "acme/api", "Acme/Web/Site", "acme/web", "acme/other"), At: pick(rnd, "refs/heads/main", "refs/heads/topic", "refs/tags/v1", "refs/x"),
@@ -365,3 +411,62 @@ func TestDocumentsDecideAsCedarDoes(t *testing.T) {
 		t.Errorf("%d answers were yes and %d no: the test shows little", yes, no)
 	}
 }
+
+// TestSharesDecideAsCedarDoes: a repository of acme is shared with tenants below and, as must never count, elsewhere. acme has rules
+// for all of them, as the oracle of each tenant has.
+func TestSharesDecideAsCedarDoes(t *testing.T) {
+	t.Parallel()
+	yes, no := 0, 0
+	for seed := range uint64(400) {
+		rnd := rand.New(rand.NewPCG(seed, 5))
+		r := randomRules(rnd)
+		doc, oracle := parseBoth(t, seed, r)
+		forbids, err := cedar.NewPolicySetFromBytes("oracle", []byte(r.cedar()+"permit (principal, action, resource);\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rulesOf := []policy.Rules{{Tenant: acme, Path: "acme", Doc: doc}}
+		for range 60 {
+			p := randomActor(rnd)
+			if !p.Anonymous() && rnd.IntN(3) == 0 {
+				p.Repo, p.RepoTenant = pick[id.Repo](rnd, "repo_1", "repo_app"), pick(rnd, acme, web, sub, other)
+			}
+			res := policy.Resource{Tenant: []id.Tenant{acme}, Repo: "repo_1", Public: rnd.IntN(8) == 0, Rules: rulesOf, Path: pick(rnd, "acme/api", "acme/lib"), At: pick(rnd, "refs/heads/main", "refs/x")}
+			var there []sharedRules
+			for range rnd.IntN(3) {
+				s := policy.Share{Tenant: pick(rnd, []id.Tenant{web, acme}, []id.Tenant{sub, web, acme}, []id.Tenant{other}, []id.Tenant{sibling, other}), Path: pick(rnd, "acme/web/lib", "Acme/Web/Site", "acme/web")}
+				in := sharedRules{oracle: emptyOracle}
+				if slices.Contains(s.Tenant, acme) {
+					s.Rules, in = rulesOf, sharedRules{r, oracle}
+				}
+				if rnd.IntN(6) == 0 { // by the server's administrators, of whom p is none
+					s.Suspended = policy.Suspension{Tenants: len(s.Tenant), Path: "acme"}
+				}
+				res.Shared, there = append(res.Shared, s), append(there, in)
+			}
+			a := verbs[rnd.IntN(len(verbs))]
+			if rnd.IntN(2) == 0 {
+				a = policy.RepoRead
+			}
+			got, want := policy.Allow(p, a, res), r.decideShared(t, oracle, forbids, there, p, a, res)
+			if got != want {
+				t.Fatalf("seed %d: %+v, %s on %+v: %v, Cedar says %v\n%s\n%+v", seed, p, a, res, got, want, r.toml(), policy.Explain(p, a, res).Steps)
+			}
+			if e := policy.Explain(p, a, res); e.Allowed != got {
+				t.Fatalf("seed %d: Explain says %v, Allow %v", seed, e.Allowed, got)
+			}
+			shared := res
+			shared.Shared = nil
+			if got && !policy.Allow(p, a, shared) {
+				yes++
+			} else if !got {
+				no++
+			}
+		}
+	}
+	if yes < 200 || no < 1000 {
+		t.Errorf("%d answers were yes because of a share and %d no: the test shows little", yes, no)
+	}
+}
+
+var emptyOracle = cedar.NewPolicySet()

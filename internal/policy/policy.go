@@ -95,11 +95,12 @@ type Principal struct {
 	Admin  bool                   // of the whole server
 	Roles  map[id.Tenant]Role     // memberships; shared between requests, so never changed
 	Scope  Scope                  // of the token it came with
-	Repo   id.Repo                // not empty: the token is good for this one repository only
+	Repo   id.Repo                // not empty: the token is good for this one repository, and to read what is shared with its tenant
 	Within id.Tenant              // not empty: the token is good within this tenant and those below only
 	Token  id.Token               // the token it came with: decisions do not look at it
 
 	Session id.Session // the session it came with, in place of a token: decisions do not look at it either
+	RepoTenant id.Tenant // of Repo
 }
 
 // Anonymous reports whether nobody in particular asks.
@@ -111,6 +112,9 @@ type Resource struct {
 	Repo   id.Repo     // empty for a tenant
 	Public bool        // the repository may be read by anybody
 	Rules  []Rules     // the documents of Tenant; shared between requests, so never changed
+
+	Suspended Suspension // of the tenant, or of one above it
+	Shared    []Share    // those of the repository's shares that may matter to the principal
 
 	// The resource's name, as patterns see it. Kind may be left out: it is then what Tenant and Repo say.
 	Kind  Kind
@@ -131,8 +135,25 @@ func (r *Resource) kind() Kind {
 	return KindServer
 }
 
-// Visible reports whether the principal may know that the resource exists. That the server exists is no secret.
+// Suspension says which of a resource's tenants are suspended. The zero Suspension is none.
+type Suspension struct {
+	Tenants int    // how many: from the tenant up to the highest one that is suspended itself
+	Path    string // of that one
+}
+
+// Share is a tenant with which a repository of a tenant above it is shared: whoever may read there, as a member or by its
+// documents, may read the repository as if it lay there.
+type Share struct {
+	Tenant    []id.Tenant // the tenant, its parent, and so on up to the repository's own and beyond
+	Rules     []Rules     // the documents of these
+	Suspended Suspension
+	Path      string // which the repository would have there
+}
+
+// Visible reports whether the principal may know that the resource exists. That the server exists is no secret, nor is a
+// suspended tenant's existence to those who could see it before.
 func Visible(p Principal, r Resource) bool {
+	r.Suspended = Suspension{}
 	switch {
 	case r.Repo != "":
 		return Allow(p, RepoRead, r)
