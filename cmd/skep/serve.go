@@ -41,6 +41,7 @@ func newServe() *cobra.Command {
 	flags.IntVar(&opts.MaxPerCaller, "max-transfers-per-caller", 0, "of one principal, or of one address without a credential (0: half of all)")
 	flags.IntVar(&opts.MaxPerRepo, "max-transfers-per-repo", 0, "of one repository (0: half of all)")
 	flags.Int64Var(&opts.MaxPackBytes, "max-pack-bytes", 0, "largest pack of one push (0: the default, 8 GiB)")
+	flags.DurationVar(&opts.DeleteGrace, "delete-grace", 0, "how long a deleted tenant can be restored (0: the default, 720h)")
 	flags.DurationVar(&opts.DrainTimeout, "drain-timeout", 30*time.Second, "how long running requests may go on when the server stops")
 	flags.StringVar(&opts.CertFile, "tls-cert", "", "serve HTTPS with the certificate in this PEM file; it is read again when it changes")
 	flags.StringVar(&opts.KeyFile, "tls-key", "", "and with this key")

@@ -11,8 +11,9 @@ import (
 )
 
 func newTenant() *cobra.Command {
-	return group("tenant", "Create and list tenants, and say who is what in them",
-		newTenantCreate(), newTenantList(), newTenantMembers(), newTenantGrant(), newTenantRevoke(), newTenantDelete())
+	return group("tenant", "Create, list, move, suspend and delete tenants, and say who is what in them",
+		newTenantCreate(), newTenantList(), newTenantShow(), newTenantMembers(), newTenantGrant(), newTenantRevoke(),
+		newTenantMove(), newTenantSuspend(), newTenantResume(), newTenantDelete(), newTenantRestore())
 }
 
 func newTenantCreate() *cobra.Command {
@@ -28,29 +29,6 @@ func newTenantCreate() *cobra.Command {
 			return fmt.Errorf("create tenant %s: %w", args[0], err)
 		}
 		return show(cmd, *asJSON, t, func(w io.Writer) { fmt.Fprintf(w, "Created tenant %s (%s).\n", t.Path, t.ID) })
-	}
-	return cmd
-}
-
-func newTenantList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List the tenants that you may see", Args: exactly(0)}
-	asJSON := asJSON(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := connect()
-		if err != nil {
-			return err
-		}
-		tenants, err := collect(cmd.Context(), c.Tenants)
-		if err != nil {
-			return err
-		}
-		return show(cmd, *asJSON, tenants, func(w io.Writer) {
-			rows := make([][]string, len(tenants))
-			for i, t := range tenants {
-				rows[i] = []string{t.Path, day(t.CreatedAt), string(t.ID)}
-			}
-			table(w, []string{"TENANT", "CREATED", "ID"}, rows)
-		})
 	}
 	return cmd
 }
@@ -116,22 +94,6 @@ func newTenantRevoke() *cobra.Command {
 			return fmt.Errorf("end the membership of %s in %s: %w", args[1], args[0], err)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s is no longer a member of %s.\n", args[1], args[0])
-		return nil
-	}
-	return cmd
-}
-
-func newTenantDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete PATH", Short: "Delete a tenant that has no repositories and no children", Args: exactly(1)}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect()
-		if err != nil {
-			return err
-		}
-		if err := c.DeleteTenant(cmd.Context(), args[0]); err != nil {
-			return fmt.Errorf("delete tenant %s: %w", args[0], err)
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "Deleted tenant %s.\n", args[0])
 		return nil
 	}
 	return cmd

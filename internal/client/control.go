@@ -60,21 +60,6 @@ func (c *Client) CreateTenant(ctx context.Context, path string) (Tenant, error) 
 	return send[Tenant](ctx, c, http.MethodPost, "/tenants", CreateTenant{Path: path})
 }
 
-// Tenants lists the tenants that the caller may see, by path.
-func (c *Client) Tenants(ctx context.Context, cursor string, limit int) (Page[Tenant], error) {
-	return get[Page[Tenant]](ctx, c, "/tenants", paging(cursor, limit))
-}
-
-// Tenant finds a tenant by its ID or path.
-func (c *Client) Tenant(ctx context.Context, tenant string) (Tenant, error) {
-	return get[Tenant](ctx, c, "/tenants/"+segment(tenant), nil)
-}
-
-// DeleteTenant deletes an empty tenant, by its ID or path.
-func (c *Client) DeleteTenant(ctx context.Context, tenant string) error {
-	return c.do(ctx, call{method: http.MethodDelete, path: "/tenants/" + segment(tenant)}, nil)
-}
-
 // Members lists a tenant's members.
 func (c *Client) Members(ctx context.Context, tenant string) ([]Member, error) {
 	p, err := get[Page[Member]](ctx, c, "/tenants/"+segment(tenant)+"/members", nil)

@@ -34,6 +34,8 @@ type Tenant struct {
 	Parent    id.Tenant `json:"parent,omitempty" doc:"Missing at the top"`
 	Path      string    `json:"path" example:"acme/platform"`
 	CreatedAt time.Time `json:"created_at"`
+
+	SuspendedAt *time.Time `json:"suspended_at,omitempty" doc:"Missing: it is not suspended itself"`
 }
 
 // CreateTenant asks for a new tenant.

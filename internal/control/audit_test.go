@@ -73,7 +73,7 @@ func testEachChangeIsInTheAuditLog(t *testing.T, db backend) {
 	must0(t, c.DeleteRepo(ctx, r.ID))
 	must0(t, c.LeaveGroup(ctx, acme.ID, "ops", bob.ID))
 	must0(t, c.RemoveMember(ctx, acme.ID, bob.ID))
-	must0(t, c.DeleteTenant(ctx, acme.ID))
+	must0(t, c.DeleteTenant(ctx, acme.ID, false))
 	must0(t, c.DeletePrincipal(ctx, bob.ID))
 
 	list := entries(t, c, control.AuditFilter{}, at)

@@ -55,9 +55,11 @@ func (c *caches) repoByPath(k pathKey) (Repo, bool) {
 	return r, ok && fold(r.Name) == k.name && fold(r.TenantPath) == k.tenant
 }
 
+// dropTenants forgets what knows tenants' paths, or that there are some.
 func (c *caches) dropTenants() {
 	c.standings.clear()
 	c.dropIssuers() // and principals, who know their roles in it
+	c.repos.clear() // they know its path
 }
 
 // dropIssuers comes to principals last: some of them come from what is remembered of issuers.

@@ -158,7 +158,7 @@ func testFirstStart(t *testing.T, db backend) {
 	must0(t, err)
 
 	// A second start makes nothing, not even what was deleted on purpose.
-	must0(t, c.DeleteTenant(t.Context(), dt.ID))
+	must0(t, c.DeleteTenant(t.Context(), dt.ID, false))
 	must0(t, c.Close())
 	c, again, err := control.Open(t.Context(), path, control.Options{})
 	must0(t, err)
@@ -258,15 +258,15 @@ func testTenantTree(t *testing.T, db backend) {
 	wantKind(t, "child of nobody", err, errkind.NotFound)
 
 	// From the leaves up, and only when empty.
-	wantKind(t, "delete with a child", c.DeleteTenant(t.Context(), web.ID), errkind.Conflict)
+	wantKind(t, "delete with a child", c.DeleteTenant(t.Context(), web.ID, false), errkind.Conflict)
 	r := repo(t, c, ui.ID, "site")
-	wantKind(t, "delete with a repository", c.DeleteTenant(t.Context(), ui.ID), errkind.Conflict)
+	wantKind(t, "delete with a repository", c.DeleteTenant(t.Context(), ui.ID, false), errkind.Conflict)
 	must0(t, c.DeleteRepo(t.Context(), r.ID))
-	must0(t, c.DeleteTenant(t.Context(), ui.ID))
-	wantKind(t, "delete again", c.DeleteTenant(t.Context(), ui.ID), errkind.NotFound)
+	must0(t, c.DeleteTenant(t.Context(), ui.ID, false))
+	wantKind(t, "delete again", c.DeleteTenant(t.Context(), ui.ID, false), errkind.NotFound)
 	_, err = c.Standing(t.Context(), ui.ID)
 	wantKind(t, "lineage of what is gone", err, errkind.NotFound)
-	must0(t, c.DeleteTenant(t.Context(), web.ID))
+	must0(t, c.DeleteTenant(t.Context(), web.ID, false))
 
 	path := "deep"
 	for range control.MaxTenantDepth {
@@ -316,7 +316,7 @@ func testTenantsPages(t *testing.T, db backend) {
 	var got []string
 	after := ""
 	for {
-		page, err := c.Tenants(t.Context(), after, 2)
+		page, err := c.Tenants(t.Context(), control.TenantFilter{}, after, 2)
 		must0(t, err)
 		if len(page) == 0 {
 			break

@@ -18,6 +18,7 @@ func (c *Control) DB() Database { return c.db }
 type (
 	Database = database
 	Conn     = conn
+	Row      = row
 )
 
 // Remembers reports whether the caches are used.

@@ -12,7 +12,8 @@ import (
 
 // RepoFilter narrows Repos.
 type RepoFilter struct {
-	Tenant id.Tenant // empty: of all tenants
+	Tenant  id.Tenant // empty: of all tenants
+	Deleted bool      // of deleted tenants too that can be restored, under the paths where these wait
 	// For, if not nil, lets the database leave out what this principal surely may not read, so that a stranger's list
 	// does not cost a look at each private repository. It decides nothing: Visible does.
 	For *policy.Principal
@@ -72,7 +73,11 @@ func (c *Control) repoBatch(ctx context.Context, query string, args []any) (out 
 // The lists of repositories: ?1 is the cursor, ?2 the number, ?3 the tenant or tenants.
 const (
 	reposOfAll    = repoColumns + "WHERE repo_id > ?1 ORDER BY repo_id LIMIT ?2"
+	reposEver     = repoColumnsEver + "WHERE repo_id > ?1 AND deleted_with <> '" + doomed + "' ORDER BY repo_id LIMIT ?2"
 	reposOfTenant = repoColumns + "WHERE tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2"
+
+	// alive leaves out what belongs to deleted tenants where a list is cut before these are: else a page would seem to be the last.
+	alive = "tenant_id NOT IN (SELECT tenant_id FROM tenant WHERE deleted > 0)"
 
 	// Cut to the number wanted before anything else of a repository is looked up.
 	publicOf = repoColumns + `WHERE repo_id IN (
@@ -84,12 +89,12 @@ const (
 	// tenants whose documents may give rights to anybody, and below. ?3 is an object whose keys count: of its values' and of
 	// an array's elements the databases speak differently.
 	publicOrMine = `WITH RECURSIVE mine (tenant_id) AS (
-		SELECT tenant_id FROM tenant WHERE tenant_id IN (SELECT key FROM json_each(?3))
-		UNION SELECT tenant_id FROM policy WHERE document <> ''
-		UNION SELECT tenant.tenant_id FROM tenant JOIN mine ON tenant.parent_id = mine.tenant_id
+		SELECT tenant_id FROM tenant WHERE tenant_id IN (SELECT key FROM json_each(?3)) AND deleted = 0
+		UNION SELECT tenant_id FROM policy WHERE document <> '' AND ` + alive + `
+		UNION SELECT tenant.tenant_id FROM tenant JOIN mine ON tenant.parent_id = mine.tenant_id WHERE tenant.deleted = 0
 	)
 	` + repoColumns + `WHERE repo_id IN (
-		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE public = 1 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2) AS open
+		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE public = 1 AND repo_id > ?1 AND ` + alive + ` ORDER BY repo_id LIMIT ?2) AS open
 		UNION
 		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE tenant_id IN (SELECT tenant_id FROM mine) AND repo_id > ?1
 			ORDER BY repo_id LIMIT ?2) AS ours
@@ -100,6 +105,8 @@ const (
 func (c *Control) repoQuery(ctx context.Context, f RepoFilter) (query string, args []any, err error) {
 	everything := f.For == nil || f.For.Admin
 	switch {
+	case f.Deleted:
+		return reposEver, nil, nil
 	case f.Tenant == "" && everything:
 		return reposOfAll, nil, nil
 	case f.Tenant == "":

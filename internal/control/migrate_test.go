@@ -52,6 +52,9 @@ var atVersion = []string{
 		VALUES (HASH, 'BCDF-GHJK', 'laptop', '192.0.2.1', 'write', 14, 15, 'allowed', 'usr_2');
 	INSERT INTO ssh_key (key_id, fingerprint, principal_id, title, kind, public, created, expires, used)
 		VALUES ('key_1', 'SHA256:x', 'usr_2', 'laptop', 'ssh-ed25519', HASH, 16, 0, 0);`,
+	7: `
+	UPDATE tenant SET suspended = 10 WHERE tenant_id = 'ten_3';
+	INSERT INTO tenant (tenant_id, parent_id, path, created, deleted, deleted_with, deleted_path) VALUES ('ten_4', 'ten_1', '-/ten_4', 11, 12, 'ten_4', 'Acme/Old');`,
 }
 
 // scriptOf is what was written up to a version.
@@ -124,7 +127,7 @@ func checkMigrated(t *testing.T, c *control.Control) {
 	t.Helper()
 	ctx := t.Context()
 	paths := []string{}
-	tenants, err := c.Tenants(ctx, "", 10)
+	tenants, err := c.Tenants(ctx, control.TenantFilter{}, "", 10)
 	must0(t, err)
 	for _, tn := range tenants {
 		paths = append(paths, tn.Path)

@@ -14,6 +14,8 @@ const (
 	maxNameBytes = 100 // of one part of a path: fits any file name and any screen
 	// maxTenantDepth bounds how deep tenants lie in each other: a decision looks at each.
 	maxTenantDepth = 16
+	// maxPathBytes bounds a tenant's path as the API does.
+	maxPathBytes = 400
 )
 
 // reservedTop are the first parts of paths that the server answers itself, or may want to.

@@ -16,6 +16,9 @@ import (
 type Standing struct {
 	Lineage []id.Tenant    // the tenant, its parent, and so on up
 	Rules   []policy.Rules // the documents of these
+	Path    string         // of the tenant
+
+	Suspended policy.Suspension
 }
 
 // Standing finds a tenant's.
@@ -34,6 +37,12 @@ func (c *Control) Standing(ctx context.Context, t id.Tenant) (Standing, error) {
 				return err
 			}
 			s.Lineage = append(s.Lineage, at)
+			if at == t {
+				s.Path = up.Path
+			}
+			if !up.Suspended.IsZero() {
+				s.Suspended = policy.Suspension{Tenants: len(s.Lineage), Path: up.Path}
+			}
 			_, err = q.First("SELECT version, document FROM policy WHERE tenant_id = ? AND document <> ''", func(r row) {
 				texts = append(texts, document{key: documentKey{at, r.Int64(0)}, path: up.Path, text: r.Text(1)})
 			}, at)
@@ -256,13 +265,13 @@ func (c *Control) Actor(ctx context.Context, p id.Principal) (out policy.Princip
 // loadBelonging adds a principal's memberships and groups.
 func loadBelonging(q conn, p *policy.Principal) error {
 	p.Roles, p.Groups = map[id.Tenant]policy.Role{}, nil
-	for r, err := range q.Query("SELECT tenant_id, role FROM member WHERE principal_id = ?", p.ID) {
+	for r, err := range q.Query("SELECT tenant_id, role FROM member WHERE principal_id = ? AND "+alive, p.ID) {
 		if err != nil {
 			return err
 		}
 		p.Roles[id.Tenant(r.Text(0))] = policy.Role(r.Text(1))
 	}
-	for r, err := range q.Query("SELECT tenant_id, name FROM group_member WHERE principal_id = ?", p.ID) {
+	for r, err := range q.Query("SELECT tenant_id, name FROM group_member WHERE principal_id = ? AND "+alive, p.ID) {
 		if err != nil {
 			return err
 		}

@@ -112,8 +112,14 @@ func (c *Control) release(k repoKey) {
 	delete(c.making, k)
 }
 
-const repoColumns = `SELECT repo_id, tenant_id, tenant.path, name, public, repo.created, updated
-	FROM repo JOIN tenant USING (tenant_id) `
+const repoFields = "SELECT repo_id, tenant_id, tenant.path, name, public, repo.created, updated FROM repo "
+
+const (
+	// repoColumns selects repositories of tenants that are not deleted.
+	repoColumns = repoFields + "JOIN (SELECT tenant_id, path, path_key FROM tenant WHERE deleted = 0) AS tenant USING (tenant_id) "
+	// repoColumnsEver selects those of deleted ones too.
+	repoColumnsEver = repoFields + "JOIN tenant USING (tenant_id) "
+)
 
 func scanRepo(r row) Repo {
 	return Repo{

@@ -139,7 +139,7 @@ func testCreateRepoWithoutItsCell(t *testing.T, db backend) {
 
 	// The tenant goes away, or the name is taken by a child tenant, while the cell is made.
 	b := tenant(t, c, "beta")
-	_, err = c.CreateRepo(t.Context(), b.ID, "site", false, func(control.Repo) error { return c.DeleteTenant(t.Context(), b.ID) })
+	_, err = c.CreateRepo(t.Context(), b.ID, "site", false, func(control.Repo) error { return c.DeleteTenant(t.Context(), b.ID, false) })
 	wantKind(t, "tenant deleted meanwhile", err, errkind.NotFound)
 	_, err = c.CreateRepo(t.Context(), a.ID, "web", false, func(control.Repo) error {
 		return second(c.CreateTenant(t.Context(), "acme/web"))

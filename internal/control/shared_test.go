@@ -46,7 +46,8 @@ func TestOtherNodesForget(t *testing.T) {
 	run(t, two)
 	ctx := t.Context()
 	a := tenant(t, one, "acme")
-	gone := tenant(t, one, "gone")
+	gone, moving := tenant(t, one, "gone"), tenant(t, one, "moving")
+	in := repo(t, one, moving.ID, "site")
 	alice, bob := principal(t, one, "alice"), principal(t, one, "bob")
 	must0(t, one.SetMember(ctx, a.ID, alice.ID, policy.Owner))
 	must0(t, one.SetMember(ctx, gone.ID, alice.ID, policy.Owner))
@@ -93,7 +94,13 @@ func TestOtherNodesForget(t *testing.T) {
 		}},
 		{"renamed", func() error { return second(one.RenameRepo(ctx, r.ID, "home")) }, func() bool { return found(two.RepoByName(ctx, "acme", "site")) }},
 		{"repository deleted", func() error { return one.DeleteRepo(ctx, doomed.ID) }, known(bound)},
-		{"tenant deleted", func() error { return one.DeleteTenant(ctx, gone.ID) }, func() bool { return found(two.Standing(ctx, gone.ID)) }},
+		{"tenant suspended", func() error { return second(one.SuspendTenant(ctx, a.ID, true)) }, func() bool {
+			s, err := two.Standing(ctx, a.ID)
+			return must(t, s, err).Suspended.Tenants == 0
+		}},
+		{"tenant moved", func() error { return second(one.MoveTenant(ctx, moving, "", "moved")) }, func() bool { return found(two.RepoByName(ctx, "moving", "site")) }},
+		{"tenant deleted with all in it", func() error { return one.DeleteTenant(ctx, moving.ID, true) }, func() bool { return found(two.Repo(ctx, in.ID)) }},
+		{"tenant deleted", func() error { return one.DeleteTenant(ctx, gone.ID, false) }, func() bool { return found(two.Standing(ctx, gone.ID)) }},
 		{"role in it", func() error { return nil }, roleIn(gone.ID)},
 		{"principal deleted", func() error { return one.DeletePrincipal(ctx, bob.ID) }, known(bobs)},
 	}
@@ -314,7 +321,7 @@ func testOddTextIsTheSameEverywhere(t *testing.T, db backend) {
 			wantKind(t, what, err, errkind.NotFound)
 		}
 		for what, err := range map[string]error{
-			"Tenants":    second(c.Tenants(ctx, odd, 1)),
+			"Tenants":    second(c.Tenants(ctx, control.TenantFilter{}, odd, 1)),
 			"Principals": second(c.Principals(ctx, id.Principal(odd), 1)),
 			"Repos":      second(c.Repos(ctx, control.RepoFilter{}, id.Repo(odd), 1)),
 			"Tokens":     second(c.Tokens(ctx, control.TokenFilter{}, id.Token(odd), 1)),

@@ -16,6 +16,8 @@ type Tenant struct {
 	Parent  id.Tenant // empty at the top
 	Path    string
 	Created time.Time
+
+	Suspended time.Time // since when; zero: it is not
 }
 
 // resource is how the audit log names a tenant.
@@ -104,26 +106,37 @@ func (c *Control) TenantByPath(ctx context.Context, path string) (out Tenant, er
 	return out, err
 }
 
-const tenantColumns = "SELECT tenant_id, parent_id, path, created FROM tenant "
+// tenantColumns selects tenants that are not deleted.
+const tenantColumns = "SELECT tenant_id, parent_id, path, created, suspended FROM tenant WHERE deleted = 0 "
 
 func scanTenant(r row) Tenant {
-	return Tenant{ID: id.Tenant(r.Text(0)), Parent: id.Tenant(r.Text(1)), Path: r.Text(2), Created: r.Time(3)}
+	return Tenant{ID: id.Tenant(r.Text(0)), Parent: id.Tenant(r.Text(1)), Path: r.Text(2), Created: r.Time(3), Suspended: r.Time(4)}
 }
 
 func tenantByID(q conn, t id.Tenant) (out Tenant, err error) {
-	err = find(q, "tenant "+clip(string(t)), tenantColumns+"WHERE tenant_id = ?", func(r row) { out = scanTenant(r) }, t)
+	err = find(q, "tenant "+clip(string(t)), tenantColumns+"AND tenant_id = ?", func(r row) { out = scanTenant(r) }, t)
 	return out, err
 }
 
 func tenantByPath(q conn, path string) (out Tenant, err error) {
-	err = find(q, "tenant "+clip(path), tenantColumns+"WHERE path_key = ?", func(r row) { out = scanTenant(r) }, fold(path))
+	err = find(q, "tenant "+clip(path), tenantColumns+"AND path_key = ?", func(r row) { out = scanTenant(r) }, fold(path))
 	return out, err
 }
 
+// TenantFilter narrows Tenants. The zero TenantFilter is all.
+type TenantFilter struct {
+	Parent id.Tenant // not empty: only the children of this one
+}
+
 // Tenants lists tenants by path, without regard to case, after a cursor (a path, "" at first).
-func (c *Control) Tenants(ctx context.Context, after string, most int) (out []Tenant, err error) {
+func (c *Control) Tenants(ctx context.Context, f TenantFilter, after string, most int) (out []Tenant, err error) {
+	query, args := tenantColumns+"AND path_key > ?", []any{fold(after)}
+	if f.Parent != "" {
+		query, args = query+" AND parent_id = ?", append(args, f.Parent)
+	}
 	err = c.db.Read(ctx, func(q conn) error {
-		for r, err := range q.Query(tenantColumns+"WHERE path_key > ? ORDER BY path_key LIMIT ?", fold(after), page(most)) {
+		out = nil
+		for r, err := range q.Query(query+" ORDER BY path_key LIMIT ?", append(args, page(most))...) {
 			if err != nil {
 				return err
 			}
@@ -134,28 +147,29 @@ func (c *Control) Tenants(ctx context.Context, after string, most int) (out []Te
 	return out, err
 }
 
-// DeleteTenant deletes a tenant that has neither repositories nor children; otherwise errkind.Conflict.
-func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant) error {
-	err := c.change(ctx, func(q *txn) error {
-		found, err := tenantByID(q, t)
-		if err != nil {
-			return err
+// Census is how much there is right in a tenant, not below.
+type Census struct{ Children, Repos, Members int }
+
+// maxCensus is where counting stops: whoever may read a tenant may ask.
+const maxCensus = 100_000
+
+// Census counts.
+func (c *Control) Census(ctx context.Context, t id.Tenant) (out Census, err error) {
+	err = c.db.Read(ctx, func(q conn) error {
+		for _, k := range []struct {
+			into *int
+			from string
+		}{
+			{&out.Children, "tenant WHERE parent_id = ? AND deleted = 0"},
+			{&out.Repos, "repo WHERE tenant_id = ?"},
+			{&out.Members, "member WHERE tenant_id = ?"},
+		} {
+			count := "SELECT count(*) FROM (SELECT 1 FROM " + k.from + " LIMIT ?) AS some"
+			if _, err := q.First(count, func(r row) { *k.into = int(r.Int64(0)) }, t, maxCensus); err != nil {
+				return err
+			}
 		}
-		const inside = "SELECT 1 FROM tenant WHERE parent_id = ?1 UNION ALL SELECT 1 FROM repo WHERE tenant_id = ?1 LIMIT 1"
-		full, err := exists(q, inside, t)
-		if err != nil {
-			return err
-		}
-		if full {
-			return fmt.Errorf("%s is not empty: %w", found.Path, errkind.Conflict)
-		}
-		if err := q.record(audit.Entry{Action: "tenant.delete", Tenant: string(found.Parent), Resource: found.resource(), Detail: string(t)}); err != nil {
-			return err
-		}
-		return q.Exec("DELETE FROM tenant WHERE tenant_id = ?", t)
-	}, c.cache.dropTenants, lineageKind, principalKind)
-	if err != nil {
-		return fmt.Errorf("delete tenant: %w", err)
-	}
-	return nil
+		return nil
+	})
+	return out, err
 }

@@ -71,7 +71,7 @@ func testRightsChangeAtOnce(t *testing.T, db backend) {
 	wantKind(t, "remove again", c.RemoveMember(t.Context(), a.ID, alice.ID), errkind.NotFound)
 	must0(t, c.SetMember(t.Context(), a.ID, alice.ID, policy.Owner))
 	role(policy.Owner)
-	must0(t, c.DeleteTenant(t.Context(), a.ID))
+	must0(t, c.DeleteTenant(t.Context(), a.ID, false))
 	role("")
 }
 

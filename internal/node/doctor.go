@@ -71,7 +71,7 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 	}
 	known := map[id.Repo]bool{}
 	for after := id.Repo(""); ; {
-		page, err := n.control.Repos(ctx, control.RepoFilter{}, after, doctorPage)
+		page, err := n.control.Repos(ctx, control.RepoFilter{Deleted: true}, after, doctorPage)
 		if err != nil {
 			return report, fmt.Errorf("list repositories: %w", err)
 		}

@@ -55,6 +55,7 @@ type Options struct {
 	MaxTransfers int           // pushes, fetches and archives at once; 0: server's default
 	MaxPerCaller int           // of them, of one principal, or of one address without a credential; 0: half
 	MaxPerRepo   int           // of them, of one repository; 0: half
+	DeleteGrace  time.Duration // how long a deleted tenant can be restored; 0: 30 days
 	DrainTimeout time.Duration // how long requests may go on after Run's context has ended; 0: 30 s
 
 	Origins []string // of other sites whose pages may use the API: https://app.example.org
@@ -145,7 +146,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
-		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout,
+		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout, DeleteGrace: opts.DeleteGrace,
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
 		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL,
 	})
@@ -237,6 +238,10 @@ func (n *Node) Run(ctx context.Context) error {
 		if err := n.control.Run(rest); err != nil {
 			return fmt.Errorf("run control plane: %w", err)
 		}
+		return nil
+	})
+	g.Go(func() error {
+		n.purge(gctx)
 		return nil
 	})
 	g.Go(func() error {

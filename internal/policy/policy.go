@@ -99,8 +99,8 @@ type Principal struct {
 	Within id.Tenant              // not empty: the token is good within this tenant and those below only
 	Token  id.Token               // the token it came with: decisions do not look at it
 
-	Session id.Session // the session it came with, in place of a token: decisions do not look at it either
-	RepoTenant id.Tenant // of Repo
+	Session    id.Session // the session it came with, in place of a token: decisions do not look at it either
+	RepoTenant id.Tenant  // of Repo
 }
 
 // Anonymous reports whether nobody in particular asks.

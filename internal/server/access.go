@@ -25,6 +25,7 @@ var (
 	errBadToken  = denial{errkind.Unauthorized, "this token is not valid: unknown, expired or revoked"}
 	errMissing   = denial{errkind.NotFound, "not found, or not yours to see"}
 	errForbidden = denial{errkind.Forbidden, "your token or role does not allow this"}
+	errSponsor   = denial{errkind.Forbidden, "this is for who administers the tenant above, or for an administrator of the server at the top"}
 )
 
 // denial is a constant text with its kind.
@@ -93,11 +94,27 @@ func verdict(p policy.Principal, a policy.Action, r policy.Resource) error {
 		return nil
 	case p.Anonymous():
 		return errAnonymous
-	case policy.Visible(p, r):
-		return errForbidden
+	case !policy.Visible(p, r):
+		return errMissing
+	case r.Suspended.Tenants > 0:
+		return suspendedError{r.Suspended.Path}
 	}
-	return errMissing
+	return errForbidden
 }
+
+// suspendedError is the denial of what lies in a suspended tenant, to those who could see it before.
+type suspendedError struct{ path string }
+
+func (e suspendedError) Error() string {
+	whom := "an administrator of the server"
+	if parent, _, ok := cutLast(e.path); ok {
+		whom = "who administers tenant " + parent
+	}
+	return "tenant " + e.path + " is suspended: ask " + whom
+}
+
+// Unwrap gives the kind.
+func (e suspendedError) Unwrap() error { return errkind.Forbidden }
 
 // missing is the verdict on what does not exist: that on what may not be seen.
 func missing(p policy.Principal) error {
@@ -168,13 +185,46 @@ func blur(ctx context.Context, p policy.Principal, started time.Time, err error)
 func (s *Server) repoResource(ctx context.Context, r control.Repo) (policy.Resource, error) {
 	standing, err := s.control.Standing(ctx, r.Tenant)
 	return policy.Resource{
-		Tenant: standing.Lineage, Rules: standing.Rules, Repo: r.ID, Public: r.Public, Path: r.TenantPath + "/" + r.Name,
+		Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended,
+		Repo: r.ID, Public: r.Public, Path: r.TenantPath + "/" + r.Name,
 	}, err
 }
 
 func (s *Server) tenantResource(ctx context.Context, t control.Tenant) (policy.Resource, error) {
 	standing, err := s.control.Standing(ctx, t.ID)
-	return policy.Resource{Tenant: standing.Lineage, Rules: standing.Rules, Path: t.Path}, err
+	return policy.Resource{Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended, Path: t.Path}, err
+}
+
+// sponsor asks whether somebody may do an action on a tenant ("" is the server), as who governs what is below it. For the
+// server it is always system.admin.
+func (s *Server) sponsor(ctx context.Context, p policy.Principal, a policy.Action, t id.Tenant) error {
+	if t == "" {
+		return s.allowServer(p, policy.SystemAdmin)
+	}
+	standing, err := s.control.Standing(ctx, t)
+	if err != nil {
+		return err
+	}
+	res := policy.Resource{Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended, Path: standing.Path}
+	return verdict(p, a, res)
+}
+
+// sponsored finds a tenant for somebody who governs it from above: with tenant.admin of its parent or, at the top, of the server.
+func (s *Server) sponsored(ctx context.Context, p policy.Principal, ref string) (control.Tenant, error) {
+	if p.Anonymous() {
+		return control.Tenant{}, errAnonymous
+	}
+	started := time.Now()
+	t, err := s.findTenant(ctx, ref)
+	if err == nil && s.sponsor(ctx, p, policy.TenantAdmin, t.Parent) != nil {
+		var res policy.Resource
+		if res, err = s.tenantResource(ctx, t); err == nil {
+			if err = verdict(p, policy.TenantRead, res); err == nil { // it is theirs to see, and no more
+				err = errSponsor
+			}
+		}
+	}
+	return t, blur(ctx, p, started, err)
 }
 
 // writer is a principal as the one who moves a repository's references, each of which policy is asked for.

@@ -228,7 +228,7 @@ func (s *Server) mayCreate(ctx context.Context, p policy.Principal, g gitPath, o
 	switch {
 	case err == nil:
 		return t, control.CheckRepoName(g.name)
-	case errkind.Of(err) == errkind.Internal:
+	case errkind.Of(err) == errkind.Internal, errors.As(err, new(suspendedError)):
 		return t, err
 	}
 	return t, otherwise

@@ -71,6 +71,7 @@ func (s *Server) newAPI() http.Handler {
 	a := &restAPI{Server: s, API: api}
 	a.registerTenants()
 	a.registerAudit()
+	a.registerLifecycle()
 	a.registerPrincipals()
 	a.registerPolicy()
 	a.registerIssuers()

@@ -172,10 +172,10 @@ func (a *restAPI) listRepos(ctx context.Context, p policy.Principal, in *struct 
 	f.For = &p
 	f.Visible = func(r control.Repo) bool {
 		res, err := a.repoResource(ctx, r)
-		return err == nil && policy.Visible(p, res)
+		return err == nil && policy.Allow(p, policy.RepoRead, res)
 	}
 	rs, err := a.control.Repos(ctx, f, id.Repo(after), in.Limit+1)
-	if err != nil {
+	if err != nil && errkind.Of(err) != errkind.NotFound { // the tenant is gone meanwhile
 		return nil, err
 	}
 	page := pageOf(rs, in.Limit, func(r control.Repo) client.Repo { return a.repoOut(ctx, r) }, func(r control.Repo) string { return string(r.ID) })

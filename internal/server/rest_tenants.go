@@ -27,7 +27,6 @@ func (a *restAPI) registerTenants() {
 	handle(a, op(http.MethodPost, "/tenants", "create-tenant", tag, "Create a tenant"), a.createTenant)
 	handle(a, op(http.MethodGet, "/tenants", "list-tenants", tag, "List the tenants you may see"), a.listTenants)
 	handle(a, op(http.MethodGet, "/tenants/{tenant}", "get-tenant", tag, "Get a tenant"), a.getTenant)
-	handle(a, op(http.MethodDelete, "/tenants/{tenant}", "delete-tenant", tag, "Delete an empty tenant"), a.deleteTenant)
 	handle(a, op(http.MethodGet, "/tenants/{tenant}/members", "list-members", tag, "List a tenant's members"), a.listMembers)
 	o := op(http.MethodPut, "/tenants/{tenant}/members/{principal}", "set-member", tag, "Give a principal a role in a tenant")
 	o.DefaultStatus = http.StatusNoContent
@@ -36,7 +35,11 @@ func (a *restAPI) registerTenants() {
 }
 
 func tenantOut(t control.Tenant) client.Tenant {
-	return client.Tenant{ID: t.ID, Parent: t.Parent, Path: t.Path, CreatedAt: t.Created}
+	o := client.Tenant{ID: t.ID, Parent: t.Parent, Path: t.Path, CreatedAt: t.Created}
+	if !t.Suspended.IsZero() {
+		o.SuspendedAt = &t.Suspended
+	}
+	return o
 }
 
 func (a *restAPI) createTenant(ctx context.Context, p policy.Principal, in *struct{ Body client.CreateTenant }) (*out[client.Tenant], error) {
@@ -56,7 +59,11 @@ func (a *restAPI) createTenant(ctx context.Context, p policy.Principal, in *stru
 	return &out[client.Tenant]{tenantOut(t)}, nil
 }
 
-func (a *restAPI) listTenants(ctx context.Context, p policy.Principal, in *Paging) (*out[client.Page[client.Tenant]], error) {
+func (a *restAPI) listTenants(ctx context.Context, p policy.Principal, in *struct {
+	Paging
+	Parent string `query:"parent" maxLength:"500" doc:"ID or path: only the children of this tenant"`
+},
+) (*out[client.Page[client.Tenant]], error) {
 	if p.Anonymous() {
 		return nil, errAnonymous
 	}
@@ -64,9 +71,17 @@ func (a *restAPI) listTenants(ctx context.Context, p policy.Principal, in *Pagin
 	if err != nil {
 		return nil, err
 	}
+	var f control.TenantFilter
+	if in.Parent != "" {
+		t, err := a.tenant(ctx, p, policy.TenantRead, in.Parent)
+		if err != nil {
+			return nil, err
+		}
+		f.Parent = t.ID
+	}
 	page := client.Page[client.Tenant]{Items: []client.Tenant{}}
 	for {
-		ts, err := a.control.Tenants(ctx, after, maxPage)
+		ts, err := a.control.Tenants(ctx, f, after, maxPage)
 		if err != nil {
 			return nil, err
 		}
@@ -88,20 +103,16 @@ func (a *restAPI) listTenants(ctx context.Context, p policy.Principal, in *Pagin
 	}
 }
 
-func (a *restAPI) getTenant(ctx context.Context, p policy.Principal, in *TenantParam) (*out[client.Tenant], error) {
+func (a *restAPI) getTenant(ctx context.Context, p policy.Principal, in *TenantParam) (*out[client.TenantDetails], error) {
 	t, err := a.tenant(ctx, p, policy.TenantRead, in.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	return &out[client.Tenant]{tenantOut(t)}, nil
-}
-
-func (a *restAPI) deleteTenant(ctx context.Context, p policy.Principal, in *TenantParam) (*none, error) {
-	t, err := a.tenant(ctx, p, policy.TenantAdmin, in.Tenant)
+	n, err := a.control.Census(ctx, t.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &none{}, a.control.DeleteTenant(ctx, t.ID)
+	return &out[client.TenantDetails]{client.TenantDetails{Tenant: tenantOut(t), Children: n.Children, Repos: n.Repos, Members: n.Members}}, nil
 }
 
 func (a *restAPI) listMembers(ctx context.Context, p policy.Principal, in *TenantParam) (*out[client.Page[client.Member]], error) {

@@ -45,7 +45,7 @@ func TestTenantsOverREST(t *testing.T) {
 		t.Errorf("child = %+v of %+v", sub, top)
 	}
 	for _, ref := range []string{string(sub.ID), "acme/platform"} {
-		if got := result(api.Tenant(t.Context(), ref))(t); got != sub {
+		if got := result(api.Tenant(t.Context(), ref))(t); got.Tenant != sub {
 			t.Errorf("tenant %s = %+v, want %+v", ref, got, sub)
 		}
 	}
@@ -76,8 +76,8 @@ func TestTenantsOverREST(t *testing.T) {
 	if err := api.RemoveMember(t.Context(), "acme/platform", string(p.ID)); err != nil {
 		t.Error(err)
 	}
-	wantKind(t, "delete a parent", api.DeleteTenant(t.Context(), "acme"), errkind.Conflict)
-	if err := errors.Join(api.DeleteTenant(t.Context(), "acme/platform"), api.DeleteTenant(t.Context(), "acme"), api.DeletePrincipal(t.Context(), p.ID)); err != nil {
+	wantKind(t, "delete a parent", api.DeleteTenant(t.Context(), "acme", false), errkind.Conflict)
+	if err := errors.Join(api.DeleteTenant(t.Context(), "acme/platform", false), api.DeleteTenant(t.Context(), "acme", false), api.DeletePrincipal(t.Context(), p.ID)); err != nil {
 		t.Error(err)
 	}
 }

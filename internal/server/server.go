@@ -76,6 +76,8 @@ type Options struct {
 	IdleTimeout time.Duration
 	// DrainTimeout is how long running requests may go on after Run's context has ended; 0: 30 s.
 	DrainTimeout time.Duration
+	// DeleteGrace is how long a deleted tenant can be restored; 0: DefaultDeleteGrace.
+	DeleteGrace time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -99,6 +101,7 @@ func (o Options) withDefaults() Options {
 	if o.Outbound == nil {
 		o.Outbound = outbound.New(outbound.Options{})
 	}
+	def(&o.DeleteGrace, DefaultDeleteGrace)
 	if o.RateExempt == nil {
 		o.RateExempt = LoopbackPrefixes()
 	}
@@ -162,6 +165,9 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 
 // Register adds what other parts count to what /metrics shows.
 func (s *Server) Register(c prometheus.Collector) error { return s.metrics.registry.Register(c) }
+
+// DefaultDeleteGrace is time enough to notice that somebody deleted the wrong thing.
+const DefaultDeleteGrace = 30 * 24 * time.Hour
 
 // Run serves ln until ctx ends. Then it stops accepting, lets running requests finish for up to DrainTimeout, cuts off
 // those that have not, and returns when the last handler has.
