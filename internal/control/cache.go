@@ -15,6 +15,7 @@ const (
 	maxCachedPrincipals = 10_000
 	maxCachedIssuers    = 1_000 // lists of those with the same iss; each issuer takes a few times its keys, mostly some KiB
 	maxCachedStandings  = 10_000
+	maxCachedShares     = 1_000
 	maxCachedDocuments  = 1_000 // a parsed one takes a few times its text, mostly some KiB
 )
 
@@ -29,6 +30,7 @@ type caches struct {
 	principals recent[auth.Hash, credential]
 	issuers    recent[issuersKey, []trusted]
 	standings  recent[id.Tenant, Standing]
+	shares     recent[id.Repo, []Share]              // of the repositories that have some
 	documents  recent[documentKey, *policy.Document] // nothing of it ever changes
 }
 
@@ -41,6 +43,7 @@ func (c *caches) init(g *gate) {
 	c.principals.init(maxCachedPrincipals, g)
 	c.issuers.init(maxCachedIssuers, g)
 	c.standings.init(maxCachedStandings, g)
+	c.shares.init(maxCachedShares, g)
 	c.documents.init(maxCachedDocuments, nil)
 }
 
@@ -59,13 +62,23 @@ func (c *caches) repoByPath(k pathKey) (Repo, bool) {
 func (c *caches) dropTenants() {
 	c.standings.clear()
 	c.dropIssuers() // and principals, who know their roles in it
-	c.repos.clear() // they know its path
+	c.dropRepos()   // they know its path
 }
 
 // dropIssuers comes to principals last: some of them come from what is remembered of issuers.
 func (c *caches) dropIssuers() {
 	c.issuers.clear()
 	c.principals.clear()
+}
+
+func (c *caches) dropRepo(r id.Repo) {
+	c.repos.drop(r) // names only lead there
+	c.shares.drop(r)
+}
+
+func (c *caches) dropRepos() {
+	c.repos.clear()
+	c.shares.clear()
 }
 
 // forget drops all of a kind: what another node has changed of it is not known.
@@ -76,7 +89,7 @@ func (c *caches) forget(k kind) {
 	case principalKind:
 		c.dropIssuers()
 	case repoKind:
-		c.repos.clear() // names only lead there
+		c.dropRepos()
 	}
 }
 

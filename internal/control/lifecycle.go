@@ -68,10 +68,11 @@ func (c *Control) MoveTenant(ctx context.Context, t Tenant, parent id.Tenant, na
 			return err
 		}
 		out.Parent = parent
-		if err := q.record(audit.Entry{Action: "tenant.move", Tenant: string(t.ID), Resource: found.resource(), Detail: "to " + out.Path}); err != nil {
+		ended, err := c.relocate(q, found, "", out)
+		if err != nil {
 			return err
 		}
-		return c.relocate(q, found, "", out)
+		return q.record(audit.Entry{Action: "tenant.move", Tenant: string(t.ID), Resource: found.resource(), Detail: "to " + out.Path + ended})
 	}, c.cache.dropTenants, lineageKind, principalKind, repoKind)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("move tenant: %w", err)
@@ -118,22 +119,30 @@ func placeFor(q conn, t Tenant, parent id.Tenant, name string) (string, error) {
 	return path, mustBeFree(q, up, name, "")
 }
 
-// relocate gives a tenant another path and parent, and another path to all below it of the same deletion ("" is none).
-func (c *Control) relocate(q conn, from Tenant, deletion id.Tenant, to Tenant) error {
+// relocate gives a tenant another path and parent, and another path to all below it of the same deletion ("" is none). It says, for
+// the audit log, what ended with that.
+func (c *Control) relocate(q conn, from Tenant, deletion id.Tenant, to Tenant) (ended string, err error) {
 	if err := checkSubtree(q, from, deletion, to.Path); err != nil {
-		return err
+		return "", err
 	}
 	if err := c.checkDocuments(q, from, deletion, to.Path); err != nil {
-		return err
+		return "", err
 	}
 	if err := rename(q, from, deletion, to.Path); err != nil {
-		return err
+		return "", err
 	}
 	var parent any
 	if to.Parent != "" {
 		parent = to.Parent
 	}
-	return q.Exec("UPDATE tenant SET parent_id = ? WHERE tenant_id = ?", parent, from.ID)
+	if err := q.Exec("UPDATE tenant SET parent_id = ? WHERE tenant_id = ?", parent, from.ID); err != nil {
+		return "", err
+	}
+	n, err := endShares(q, from.ID, deletion)
+	if n > 0 {
+		ended = fmt.Sprintf(", %d shares ended", n)
+	}
+	return ended, err
 }
 
 // rename writes the paths of a subtree anew. No row meets another one's old path: the new root's path was free, and so is all
@@ -288,10 +297,11 @@ func (c *Control) RestoreTenant(ctx context.Context, t, parent id.Tenant, name s
 		if out.Path, err = placeFor(q, from, parent, name); err != nil {
 			return err
 		}
-		if err := q.record(audit.Entry{Action: "tenant.restore", Tenant: string(t), Resource: out.resource(), Detail: "was " + was.Path}); err != nil {
+		ended, err := c.relocate(q, from, t, out)
+		if err != nil {
 			return err
 		}
-		if err := c.relocate(q, from, t, out); err != nil {
+		if err := q.record(audit.Entry{Action: "tenant.restore", Tenant: string(t), Resource: out.resource(), Detail: "was " + was.Path + ended}); err != nil {
 			return err
 		}
 		if err := q.Exec("UPDATE tenant SET deleted = 0, deleted_with = '', deleted_path = '' WHERE deleted_with = ?", t); err != nil {

@@ -84,20 +84,31 @@ const (
 		SELECT repo_id FROM repo
 		WHERE public = 1 AND tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2
 	) ORDER BY repo_id`
+	publicOrSharedOf = repoColumns + `WHERE repo_id IN (
+		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE public = 1 AND tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2) AS open
+		UNION
+		SELECT repo_id FROM (SELECT DISTINCT repo_id FROM share WHERE tenant_id = ?3 AND repo_id > ?1 ORDER BY repo_id LIMIT ?2) AS shared
+	) ORDER BY repo_id LIMIT ?2`
 
-	// Two lists in order, each cut to the number wanted, make one: the public ones, and those in the tenants of ?3, in
-	// tenants whose documents may give rights to anybody, and below. ?3 is an object whose keys count: of its values' and of
-	// an array's elements the databases speak differently.
+	// Three lists in order, each cut to the number wanted, make one: the public ones; those in the tenants of ?3, in tenants whose
+	// documents may give rights to anybody, and below; and those that are shared with one of all these or with one above. ?3 is
+	// an object whose keys count: of its values' and of an array's elements the databases speak differently.
 	publicOrMine = `WITH RECURSIVE mine (tenant_id) AS (
 		SELECT tenant_id FROM tenant WHERE tenant_id IN (SELECT key FROM json_each(?3)) AND deleted = 0
 		UNION SELECT tenant_id FROM policy WHERE document <> '' AND ` + alive + `
 		UNION SELECT tenant.tenant_id FROM tenant JOIN mine ON tenant.parent_id = mine.tenant_id WHERE tenant.deleted = 0
+	), family (tenant_id) AS (
+		SELECT tenant_id FROM mine
+		UNION SELECT tenant.parent_id FROM tenant JOIN family USING (tenant_id) WHERE parent_id IS NOT NULL
 	)
 	` + repoColumns + `WHERE repo_id IN (
 		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE public = 1 AND repo_id > ?1 AND ` + alive + ` ORDER BY repo_id LIMIT ?2) AS open
 		UNION
 		SELECT repo_id FROM (SELECT repo_id FROM repo WHERE tenant_id IN (SELECT tenant_id FROM mine) AND repo_id > ?1
 			ORDER BY repo_id LIMIT ?2) AS ours
+		UNION
+		SELECT repo_id FROM (SELECT DISTINCT repo_id FROM share WHERE with_tenant IN (SELECT tenant_id FROM family) AND repo_id > ?1 AND ` + alive + `
+			ORDER BY repo_id LIMIT ?2) AS shared
 	) ORDER BY repo_id LIMIT ?2`
 )
 
@@ -124,8 +135,11 @@ func (c *Control) repoQuery(ctx context.Context, f RepoFilter) (query string, ar
 		// Rules may show somebody more than membership does.
 		everything = len(standing.Rules) > 0 || slices.ContainsFunc(standing.Lineage, func(t id.Tenant) bool { return f.For.Roles[t] != "" })
 	}
-	if everything {
+	switch {
+	case everything:
 		return reposOfTenant, []any{f.Tenant}, nil
+	case !f.For.Anonymous():
+		return publicOrSharedOf, []any{f.Tenant}, nil
 	}
 	return publicOf, []any{f.Tenant}, nil
 }

@@ -30,6 +30,15 @@ func testReposForIsOnlyFaster(t *testing.T, db backend) {
 	if rs, err := c.Repos(t.Context(), control.RepoFilter{}, "", 1); err == nil {
 		someRepo = rs[0].ID
 	}
+	tenants = append(tenants, tenant(t, c, "a/x").ID)
+	for i, tn := range []string{"a", "a/b", "a", "d", "a", "a"} {
+		up, err := c.TenantByPath(t.Context(), tn)
+		must0(t, err)
+		r := repo(t, c, up.ID, fmt.Sprint("shared", i))
+		with, err := c.TenantByPath(t.Context(), []string{"a/b", "a/b/c", "a/b/c", "d/e", "a/b", "a/x"}[i])
+		must0(t, err)
+		must(t, r, second(c.SetShare(t.Context(), r.ID, with.ID, i%2 == 0, "usr_x")))
+	}
 	principals := []policy.Principal{
 		{},
 		{ID: "usr_admin", Admin: true, Scope: policy.ScopeRead},
@@ -44,6 +53,10 @@ func testReposForIsOnlyFaster(t *testing.T, db backend) {
 		}
 		principals = append(principals, p)
 	}
+	app := repo(t, c, tenants[2], "app")
+	principals = append(principals, policy.Principal{
+		ID: "usr_y", Scope: policy.ScopeRead, Roles: map[id.Tenant]policy.Role{tenants[0]: policy.Owner}, Repo: app.ID, RepoTenant: app.Tenant,
+	})
 	list := func(f control.RepoFilter) (out []id.Repo) {
 		t.Helper()
 		var after id.Repo
@@ -63,7 +76,9 @@ func testReposForIsOnlyFaster(t *testing.T, db backend) {
 		visible := func(r control.Repo) bool {
 			lineage, err := c.Standing(t.Context(), r.Tenant)
 			must0(t, err)
-			return policy.Visible(p, policy.Resource{Tenant: lineage.Lineage, Repo: r.ID, Public: r.Public})
+			shares, err := c.SharesFor(t.Context(), r, &p)
+			must0(t, err)
+			return policy.Visible(p, policy.Resource{Tenant: lineage.Lineage, Repo: r.ID, Public: r.Public, Shared: shares})
 		}
 		for _, tn := range append([]id.Tenant{""}, tenants...) {
 			want := list(control.RepoFilter{Tenant: tn, Visible: visible})

@@ -54,7 +54,9 @@ var atVersion = []string{
 		VALUES ('key_1', 'SHA256:x', 'usr_2', 'laptop', 'ssh-ed25519', HASH, 16, 0, 0);`,
 	7: `
 	UPDATE tenant SET suspended = 10 WHERE tenant_id = 'ten_3';
-	INSERT INTO tenant (tenant_id, parent_id, path, created, deleted, deleted_with, deleted_path) VALUES ('ten_4', 'ten_1', '-/ten_4', 11, 12, 'ten_4', 'Acme/Old');`,
+	INSERT INTO tenant (tenant_id, parent_id, path, created, deleted, deleted_with, deleted_path) VALUES ('ten_4', 'ten_1', '-/ten_4', 11, 12, 'ten_4', 'Acme/Old');
+	UPDATE repo SET shared = 1 WHERE repo_id = 'rep_1';
+	INSERT INTO share (tenant_id, repo_id, with_tenant, children, principal_id, created) VALUES ('ten_1', 'rep_1', 'ten_2', 1, 'usr_2', 13);`,
 }
 
 // scriptOf is what was written up to a version.

@@ -19,6 +19,7 @@ type Repo struct {
 	Public     bool
 	Created    time.Time
 	Updated    time.Time // of this record
+	Shared     bool      // it may have shares: see SharesFor
 }
 
 // repoKey is a repository's name in lower case.
@@ -112,7 +113,7 @@ func (c *Control) release(k repoKey) {
 	delete(c.making, k)
 }
 
-const repoFields = "SELECT repo_id, tenant_id, tenant.path, name, public, repo.created, updated FROM repo "
+const repoFields = "SELECT repo_id, tenant_id, tenant.path, name, public, repo.created, updated, shared FROM repo "
 
 const (
 	// repoColumns selects repositories of tenants that are not deleted.
@@ -124,7 +125,7 @@ const (
 func scanRepo(r row) Repo {
 	return Repo{
 		ID: id.Repo(r.Text(0)), Tenant: id.Tenant(r.Text(1)), TenantPath: r.Text(2), Name: r.Text(3),
-		Public: r.Bool(4), Created: r.Time(5), Updated: r.Time(6),
+		Public: r.Bool(4), Created: r.Time(5), Updated: r.Time(6), Shared: r.Bool(7),
 	}
 }
 
@@ -212,14 +213,14 @@ func (c *Control) updateRepo(ctx context.Context, r id.Repo, change func(*txn, *
 		out.Updated = c.timestamp()
 		return q.Exec("UPDATE repo SET name = ?, public = ?, updated = ? WHERE tenant_id = ? AND repo_id = ?",
 			out.Name, out.Public, out.Updated, out.Tenant, out.ID)
-	}, func() { c.cache.repos.drop(r) }, repoKind)
+	}, func() { c.cache.dropRepo(r) }, repoKind)
 	return out, err
 }
 
 // DeleteRepo forgets a repository and the tokens that were good for it alone. Its cell is then garbage.
 func (c *Control) DeleteRepo(ctx context.Context, r id.Repo) error {
 	forget := func() {
-		c.cache.repos.drop(r)
+		c.cache.dropRepo(r)
 		c.cache.principals.clear()
 	}
 	err := c.change(ctx, func(q *txn) error {

@@ -31,7 +31,7 @@ func testTokenCarriesItsPrincipal(t *testing.T, db backend) {
 	for range 2 {
 		got, err := c.Principal(t.Context(), h)
 		want := policy.Principal{
-			ID: alice.ID, Name: "Alice", Class: policy.Human, Scope: policy.ScopeWrite, Repo: r.ID, Token: tok.ID,
+			ID: alice.ID, Name: "Alice", Class: policy.Human, Scope: policy.ScopeWrite, Repo: r.ID, Token: tok.ID, RepoTenant: a.ID,
 			Roles: map[id.Tenant]policy.Role{a.ID: policy.Reader, b.ID: policy.Writer},
 		}
 		if diff := cmp.Diff(want, must(t, got, err)); diff != "" {

@@ -138,7 +138,7 @@ func (s *Server) repo(ctx context.Context, p policy.Principal, a policy.Action, 
 	var res policy.Resource
 	r, err := find()
 	if err == nil {
-		if res, err = s.repoResource(ctx, r); err == nil {
+		if res, err = s.repoResource(ctx, p, r); err == nil {
 			err = verdict(p, a, res)
 		}
 	}
@@ -182,12 +182,17 @@ func blur(ctx context.Context, p policy.Principal, started time.Time, err error)
 	return missing(p)
 }
 
-func (s *Server) repoResource(ctx context.Context, r control.Repo) (policy.Resource, error) {
+// repoResource is a repository as policy sees it, for a decision about one principal.
+func (s *Server) repoResource(ctx context.Context, p policy.Principal, r control.Repo) (policy.Resource, error) {
 	standing, err := s.control.Standing(ctx, r.Tenant)
-	return policy.Resource{
+	res := policy.Resource{
 		Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended,
 		Repo: r.ID, Public: r.Public, Path: r.TenantPath + "/" + r.Name,
-	}, err
+	}
+	if err == nil && r.Shared {
+		res.Shared, err = s.control.SharesFor(ctx, r, &p)
+	}
+	return res, err
 }
 
 func (s *Server) tenantResource(ctx context.Context, t control.Tenant) (policy.Resource, error) {
@@ -229,7 +234,7 @@ func (s *Server) sponsored(ctx context.Context, p policy.Principal, ref string) 
 
 // writer is a principal as the one who moves a repository's references, each of which policy is asked for.
 func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo) (protocol.Writer, error) {
-	res, err := s.repoResource(ctx, r)
+	res, err := s.repoResource(ctx, p, r)
 	if err != nil {
 		return protocol.Writer{}, err
 	}

@@ -90,7 +90,7 @@ func (s *Server) Authenticate(r *http.Request) (policy.Principal, error) {
 
 // MayRead is what policy costs a request: the tenant's rules, and their answer.
 func (s *Server) MayRead(ctx context.Context, p policy.Principal, repo control.Repo) error {
-	res, err := s.repoResource(ctx, repo)
+	res, err := s.repoResource(ctx, p, repo)
 	if err != nil {
 		return err
 	}

@@ -80,6 +80,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerLogins()
 	a.registerSSHKeys()
 	a.registerRepos()
+	a.registerShares()
 	a.registerRefs()
 	a.registerContent()
 	a.registerHistory()

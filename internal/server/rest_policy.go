@@ -114,6 +114,15 @@ func (a *restAPI) checkPolicy(ctx context.Context, p policy.Principal, in *struc
 			}
 			return nil, err
 		}
+		if res.Repo != "" { // what is shared with them, not with who asks
+			repo, err := a.control.Repo(ctx, res.Repo)
+			if err == nil {
+				res.Shared, err = a.control.SharesFor(ctx, repo, &who)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
 	}
 	d := policy.Explain(who, in.Body.Action, res)
 	o := client.Decision{Allowed: d.Allowed, Steps: make([]client.DecisionStep, len(d.Steps))}
@@ -162,7 +171,7 @@ func (a *restAPI) namedResource(ctx context.Context, p policy.Principal, name st
 		if err != nil {
 			return policy.Resource{}, err
 		}
-		res, err := a.repoResource(ctx, r)
+		res, err := a.repoResource(ctx, p, r)
 		res.At = ref
 		return res, err
 	case policy.KindConfig, policy.KindEnv, policy.KindJob: // they come with what asks for them

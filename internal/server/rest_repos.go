@@ -171,7 +171,7 @@ func (a *restAPI) listRepos(ctx context.Context, p policy.Principal, in *struct 
 	}
 	f.For = &p
 	f.Visible = func(r control.Repo) bool {
-		res, err := a.repoResource(ctx, r)
+		res, err := a.repoResource(ctx, p, r)
 		return err == nil && policy.Allow(p, policy.RepoRead, res)
 	}
 	rs, err := a.control.Repos(ctx, f, id.Repo(after), in.Limit+1)

@@ -68,6 +68,9 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 		if err != nil {
 			return nil, err
 		}
+		if p.Repo != "" && p.Repo != repo.ID {
+			return nil, denial{errkind.Forbidden, "a token for one repository makes tokens for that one only"}
+		}
 		t.Repo = repo.ID
 	}
 	if want.Principal != "" && want.Principal != p.ID {

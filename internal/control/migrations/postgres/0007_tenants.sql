@@ -1,4 +1,4 @@
--- Tenants are suspended, moved, deleted and restored.
+-- Tenants are suspended, moved, deleted and restored; they share repositories with those below them.
 
 ALTER TABLE tenant ADD COLUMN suspended BIGINT NOT NULL DEFAULT 0;                  -- since when; 0: it is not
 -- A deleted tenant and all that was below it wait for their end under another path, so that their own is free.
@@ -7,3 +7,19 @@ ALTER TABLE tenant ADD COLUMN deleted_with TEXT COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE tenant ADD COLUMN deleted_path TEXT COLLATE "C" NOT NULL DEFAULT '';    -- what its path was
 
 CREATE INDEX tenant_deleted ON tenant (deleted, tenant_id) WHERE deleted > 0;
+
+-- Whether a repository has ever been shared, so that the others cost no look-up.
+ALTER TABLE repo ADD COLUMN shared BIGINT NOT NULL DEFAULT 0 CHECK (shared IN (0, 1));
+
+CREATE TABLE share (
+  tenant_id    TEXT COLLATE "C" NOT NULL, -- of the repository
+  repo_id      TEXT COLLATE "C" NOT NULL,
+  with_tenant  TEXT COLLATE "C" NOT NULL REFERENCES tenant (tenant_id) ON DELETE CASCADE, -- below that one
+  children     BIGINT NOT NULL CHECK (children IN (0, 1)),                      -- and with those below it
+  principal_id TEXT COLLATE "C" NOT NULL, -- who shared it, who may be gone by now
+  created      BIGINT NOT NULL,
+  PRIMARY KEY (tenant_id, repo_id, with_tenant),
+  FOREIGN KEY (tenant_id, repo_id) REFERENCES repo (tenant_id, repo_id) ON DELETE CASCADE
+);
+
+CREATE INDEX share_by_receiver ON share (with_tenant);

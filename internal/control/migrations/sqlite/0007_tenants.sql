@@ -1,4 +1,4 @@
--- Tenants are suspended, moved, deleted and restored.
+-- Tenants are suspended, moved, deleted and restored; they share repositories with those below them.
 
 ALTER TABLE tenant ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;     -- since when; 0: it is not
 -- A deleted tenant and all that was below it wait for their end under another path, so that their own is free.
@@ -7,3 +7,19 @@ ALTER TABLE tenant ADD COLUMN deleted_with TEXT NOT NULL DEFAULT '';    -- the t
 ALTER TABLE tenant ADD COLUMN deleted_path TEXT NOT NULL DEFAULT '';    -- what its path was
 
 CREATE INDEX tenant_deleted ON tenant (deleted, tenant_id) WHERE deleted > 0;
+
+-- Whether a repository has ever been shared, so that the others cost no look-up.
+ALTER TABLE repo ADD COLUMN shared INTEGER NOT NULL DEFAULT 0 CHECK (shared IN (0, 1));
+
+CREATE TABLE share (
+  tenant_id    TEXT NOT NULL, -- of the repository
+  repo_id      TEXT NOT NULL,
+  with_tenant  TEXT NOT NULL REFERENCES tenant (tenant_id) ON DELETE CASCADE, -- below that one
+  children     INTEGER NOT NULL CHECK (children IN (0, 1)),                      -- and with those below it
+  principal_id TEXT NOT NULL, -- who shared it, who may be gone by now
+  created      INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, repo_id, with_tenant),
+  FOREIGN KEY (tenant_id, repo_id) REFERENCES repo (tenant_id, repo_id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX share_by_receiver ON share (with_tenant);
