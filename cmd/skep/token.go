@@ -22,8 +22,9 @@ func newTokenCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Make a token; its secret is shown this once",
-		Long: `Make a token for yourself or, as an administrator, for another principal. With --repo it is good for one repository
-only: an agent's credential. A token never lets do more than the one that asks for it, and ends with it.`,
+		Long: `Make a token for yourself, for an account of a tenant that you administer (acme/ci) or, as an administrator of the server, for
+anybody. With --repo it is good for one repository only: an agent's credential. A token never lets do more than the one that
+asks for it, and ends with it.`,
 		Args: exactly(0),
 	}
 	asJSON := asJSON(cmd)

@@ -49,6 +49,7 @@ type Principal struct {
 	Name      string       `json:"name"`
 	Class     policy.Class `json:"class" enum:"human,pipeline,operator,system" doc:"What sort of actor it is"`
 	Admin     bool         `json:"admin" doc:"May do anything on this server"`
+	Tenant    id.Tenant    `json:"tenant,omitempty" doc:"It is an account of this tenant"`
 	CreatedAt time.Time    `json:"created_at"`
 }
 
@@ -129,7 +130,7 @@ type Token struct {
 
 // CreateToken asks for a token. A token never lets do more than the credential that asked for it.
 type CreateToken struct {
-	Principal id.Principal `json:"principal,omitempty" doc:"For whom; only an administrator asks for somebody else. Default: the caller"`
+	Principal id.Principal `json:"principal,omitempty" doc:"For whom: the caller (the default), an account of a tenant that the caller administers, or anybody for an administrator of the server"`
 	Repo      string       `json:"repo,omitempty" maxLength:"600" doc:"ID or TENANT/NAME of the one repository that it is good for. Default: all that the principal may reach"`
 	Scope     policy.Scope `json:"scope,omitempty" enum:"read,write,admin" default:"read"`
 	TTL       string       `json:"ttl,omitempty" maxLength:"40" example:"1h" doc:"How long it lives, in Go's notation (90s, 1h30m) or days (30d). Default: 1h for a repository's token, otherwise for ever, but no longer than the asking credential"`

@@ -19,6 +19,12 @@ const below = `(WITH RECURSIVE below (tenant_id) AS (
 		UNION ALL SELECT tenant.tenant_id FROM tenant JOIN below ON tenant.parent_id = below.tenant_id WHERE tenant.deleted_with = ?2
 	) SELECT tenant_id FROM below)`
 
+// above is the tenant ?1 and those above it.
+const above = `(WITH RECURSIVE above (tenant_id, parent_id) AS (
+		SELECT tenant_id, parent_id FROM tenant WHERE tenant_id = ?1
+		UNION ALL SELECT tenant.tenant_id, tenant.parent_id FROM tenant JOIN above ON tenant.tenant_id = above.parent_id
+	) SELECT tenant_id FROM above)`
+
 // SuspendTenant suspends a tenant with all below it, or ends that. errkind.Conflict when it is so already.
 func (c *Control) SuspendTenant(ctx context.Context, t id.Tenant, suspend bool) (Tenant, error) {
 	action, already := "tenant.resume", "not suspended"
@@ -52,7 +58,7 @@ func (c *Control) SuspendTenant(ctx context.Context, t id.Tenant, suspend bool) 
 // caller judged it: errkind.Conflict if its parent is another one by now.
 //
 // Documents of policy that would then speak of what is not in their tenants stop it. Shares whose repository is no longer
-// above the tenant that they are with end.
+// above the tenant that they are with end, and so do the roles of accounts whose tenant is no longer above.
 func (c *Control) MoveTenant(ctx context.Context, t Tenant, parent id.Tenant, name string) (Tenant, error) {
 	var out Tenant
 	err := c.change(ctx, func(q *txn) error {
@@ -142,13 +148,20 @@ func (c *Control) relocate(q conn, from Tenant, deletion id.Tenant, to Tenant) (
 	if n > 0 {
 		ended = fmt.Sprintf(", %d shares ended", n)
 	}
+	if err == nil {
+		err = endVisits(q, from.ID, deletion)
+	}
 	return ended, err
 }
 
-// rename writes the paths of a subtree anew. No row meets another one's old path: the new root's path was free, and so is all
-// below it.
+// rename writes the paths of a subtree anew, and the names of its accounts, which begin with them. No row meets another one's old
+// path: the new root's path was free, and so is all below it.
 func rename(q conn, from Tenant, deletion id.Tenant, path string) error {
-	return q.Exec("UPDATE tenant SET path = ?3 || substr(path, ?4) WHERE tenant_id IN "+below, from.ID, deletion, path, len(from.Path)+1)
+	args := []any{from.ID, deletion, path, len(from.Path) + 1}
+	if err := q.Exec("UPDATE principal SET name = ?3 || substr(name, ?4) WHERE home_id IN "+below, args...); err != nil {
+		return err
+	}
+	return q.Exec("UPDATE tenant SET path = ?3 || substr(path, ?4) WHERE tenant_id IN "+below, args...)
 }
 
 // checkSubtree refuses what would be too much, too deep or too long.

@@ -183,6 +183,9 @@ func (c *Control) JoinGroup(ctx context.Context, t id.Tenant, name string, p id.
 			if err := recordMember(q, "group.join", t, p, name); err != nil {
 				return err
 			}
+			if err := mayBelong(q, t, p); err != nil {
+				return err
+			}
 			// The name that the group has already, if it has one: another case is no other group.
 			_, err := q.First("SELECT name FROM group_member WHERE tenant_id = ? AND name_key = ? LIMIT 1", func(r row) { name = r.Text(0) }, t, fold(name))
 			if err != nil {
@@ -226,7 +229,7 @@ func (c *Control) LeaveGroup(ctx context.Context, t id.Tenant, name string, p id
 
 // Groups lists a tenant's groups with their members, by name.
 func (c *Control) Groups(ctx context.Context, t id.Tenant) (out []Group, err error) {
-	const query = `SELECT principal_id, principal.name, admin, principal.created, class, group_member.name
+	const query = `SELECT principal_id, principal.name, admin, principal.created, class, home_id, group_member.name
 		FROM group_member JOIN principal USING (principal_id) WHERE tenant_id = ? ORDER BY group_member.name_key, principal.name_key`
 	err = c.db.Read(ctx, func(q conn) error {
 		if _, err := tenantByID(q, t); err != nil {
@@ -237,7 +240,7 @@ func (c *Control) Groups(ctx context.Context, t id.Tenant) (out []Group, err err
 			if err != nil {
 				return err
 			}
-			name := r.Text(5)
+			name := r.Text(6)
 			if len(out) == 0 || fold(out[len(out)-1].Name) != fold(name) {
 				out = append(out, Group{Name: name})
 			}
@@ -256,7 +259,7 @@ func (c *Control) Actor(ctx context.Context, p id.Principal) (out policy.Princip
 		if err != nil {
 			return err
 		}
-		out = policy.Principal{ID: who.ID, Name: who.Name, Class: who.Class, Admin: who.Admin, Scope: policy.ScopeAdmin}
+		out = policy.Principal{ID: who.ID, Name: who.Name, Class: who.Class, Admin: who.Admin, Home: who.Home, Scope: policy.ScopeAdmin}
 		return loadBelonging(q, &out)
 	})
 	return out, err

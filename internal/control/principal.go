@@ -18,6 +18,7 @@ type Principal struct {
 	Class   policy.Class
 	Admin   bool
 	Created time.Time
+	Home    id.Tenant // not empty: it is an account of this tenant
 }
 
 // CreatePrincipal makes a principal without memberships or tokens.
@@ -58,16 +59,23 @@ func makePrincipal(q *txn, p Principal) error {
 	if p.Admin {
 		what += ", administrator of the server"
 	}
-	if err := q.record(audit.Entry{Action: "principal.create", Resource: p.resource(), Detail: what}); err != nil {
+	if err := q.record(audit.Entry{Action: "principal.create", Tenant: string(p.Home), Resource: p.resource(), Detail: what}); err != nil {
 		return err
 	}
-	return q.Exec("INSERT INTO principal (principal_id, name, admin, created, class) VALUES (?, ?, ?, ?, ?)", p.ID, p.Name, p.Admin, p.Created, p.Class)
+	var home any
+	if p.Home != "" {
+		home = p.Home
+	}
+	return q.Exec("INSERT INTO principal (principal_id, name, admin, created, class, home_id) VALUES (?, ?, ?, ?, ?, ?)",
+		p.ID, p.Name, p.Admin, p.Created, p.Class, home)
 }
 
-const principalColumns = "SELECT principal_id, principal.name, admin, principal.created, class FROM principal "
+const principalColumns = "SELECT principal_id, principal.name, admin, principal.created, class, home_id FROM principal "
 
 func scanPrincipal(r row) Principal {
-	return Principal{ID: id.Principal(r.Text(0)), Name: r.Text(1), Admin: r.Bool(2), Created: r.Time(3), Class: policy.Class(r.Text(4))}
+	return Principal{
+		ID: id.Principal(r.Text(0)), Name: r.Text(1), Admin: r.Bool(2), Created: r.Time(3), Class: policy.Class(r.Text(4)), Home: id.Tenant(r.Text(5)),
+	}
 }
 
 // PrincipalByID finds a principal by its identifier.
@@ -123,7 +131,7 @@ func (c *Control) DeletePrincipal(ctx context.Context, p id.Principal) error {
 				return fmt.Errorf("%s is the last admin: %w", found.Name, errkind.Conflict)
 			}
 		}
-		if err := q.record(audit.Entry{Action: "principal.delete", Resource: found.resource(), Detail: string(p)}); err != nil {
+		if err := q.record(audit.Entry{Action: "principal.delete", Tenant: string(found.Home), Resource: found.resource(), Detail: string(p)}); err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM principal WHERE principal_id = ?", p)
@@ -153,6 +161,9 @@ func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, ro
 	}
 	err := c.change(ctx, func(q *txn) error {
 		if err := recordMember(q, "member.set", t, p, string(role)); err != nil {
+			return err
+		}
+		if err := mayBelong(q, t, p); err != nil {
 			return err
 		}
 		if err := q.Exec(`INSERT INTO member (tenant_id, principal_id, role) VALUES (?, ?, ?)
@@ -217,7 +228,7 @@ func recordMember(q *txn, action string, t id.Tenant, p id.Principal, detail str
 
 // Members lists who has a role in the tenant itself, by name. Roles from tenants above are not among them.
 func (c *Control) Members(ctx context.Context, t id.Tenant) (out []Member, err error) {
-	const query = `SELECT principal_id, principal.name, admin, principal.created, class, role
+	const query = `SELECT principal_id, principal.name, admin, principal.created, class, home_id, role
 		FROM member JOIN principal USING (principal_id) WHERE tenant_id = ? ORDER BY principal.name_key`
 	err = c.db.Read(ctx, func(q conn) error {
 		if _, err := tenantByID(q, t); err != nil {
@@ -227,7 +238,7 @@ func (c *Control) Members(ctx context.Context, t id.Tenant) (out []Member, err e
 			if err != nil {
 				return err
 			}
-			out = append(out, Member{Principal: scanPrincipal(r), Role: policy.Role(r.Text(5))})
+			out = append(out, Member{Principal: scanPrincipal(r), Role: policy.Role(r.Text(6))})
 		}
 		return nil
 	})

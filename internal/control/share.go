@@ -200,10 +200,6 @@ func (c *Control) sharesOf(ctx context.Context, repo Repo) ([]Share, error) {
 // endShares ends those that a move has made meaningless: with a tenant of the subtree, of a repository that is neither in it nor
 // in a tenant above it.
 func endShares(q conn, root, deletion id.Tenant) (ended int, err error) {
-	const above = `(WITH RECURSIVE above (tenant_id, parent_id) AS (
-			SELECT tenant_id, parent_id FROM tenant WHERE tenant_id = ?1
-			UNION ALL SELECT tenant.tenant_id, tenant.parent_id FROM tenant JOIN above ON tenant.tenant_id = above.parent_id
-		) SELECT tenant_id FROM above)`
 	err = q.Exec("DELETE FROM share WHERE with_tenant IN "+below+" AND tenant_id NOT IN "+below+" AND tenant_id NOT IN "+above, root, deletion)
 	return q.Changes(), err
 }

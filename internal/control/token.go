@@ -309,12 +309,14 @@ func (c *Control) Principal(ctx context.Context, h auth.Hash) (policy.Principal,
 
 func loadCredential(q conn, h auth.Hash) (cred credential, err error) {
 	p := &cred.principal
-	ok, err := q.First(`SELECT principal_id, admin, scope, repo_id, expires, token_id, principal.name, class, tenant_id
-		FROM token JOIN principal USING (principal_id) WHERE hash = ?`, func(r row) {
+	ok, err := q.First(`SELECT principal_id, admin, scope, repo_id, expires, token_id, principal.name, class, tenant_id, home_id
+		FROM token JOIN principal USING (principal_id)
+		WHERE hash = ? AND (home_id IS NULL OR home_id IN (SELECT tenant_id FROM tenant WHERE deleted = 0))`, func(r row) {
 		p.ID, p.Admin = id.Principal(r.Text(0)), r.Bool(1)
 		p.Scope, p.Repo = policy.Scope(r.Text(2)), id.Repo(r.Text(3))
 		cred.expires, p.Token = r.Time(4), id.Token(r.Text(5))
 		p.Name, p.Class, p.RepoTenant = r.Text(6), policy.Class(r.Text(7)), id.Tenant(r.Text(8))
+		p.Home = id.Tenant(r.Text(9))
 	}, h)
 	if err != nil {
 		return credential{}, err

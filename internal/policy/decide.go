@@ -300,6 +300,12 @@ func (q *question) granted() bool {
 	if q.p.Anonymous() {
 		return q.grantedByDocuments(yes) || allowed
 	}
+	if q.p.Home != "" && !slices.Contains(q.r.Tenant, q.p.Home) {
+		if q.t != nil {
+			q.t.step(Passes, "account", "of tenant %s: no role counts outside of it", q.p.Home)
+		}
+		return q.grantedByShare(yes) || allowed
+	}
 	if q.p.Admin && yes("administrator", "of the whole server") {
 		return true
 	}

@@ -101,6 +101,7 @@ type Principal struct {
 
 	Session    id.Session // the session it came with, in place of a token: decisions do not look at it either
 	RepoTenant id.Tenant  // of Repo
+	Home       id.Tenant  // not empty: an account of this tenant, with no rights outside of it and those below
 }
 
 // Anonymous reports whether nobody in particular asks.

@@ -48,6 +48,11 @@ func scoped(p policy.Principal, s policy.Scope) policy.Principal {
 	return p
 }
 
+func account(p policy.Principal, home id.Tenant) policy.Principal {
+	p.Home = home
+	return p
+}
+
 func bound(p policy.Principal, r id.Repo) policy.Principal {
 	p.Repo = r
 	return p
@@ -121,6 +126,11 @@ func TestAllow(t *testing.T) {
 		{"owner, read token for one repository", bound(scoped(member(acme, policy.Owner), policy.ScopeRead), "repo_top"), map[string]string{"acme:top": reads}},
 		{"token for a repository of another tenant", bound(member(acme, policy.Owner), "repo_x"), nil},
 		{"stranger, token for a public repository", bound(policy.Principal{ID: "usr_s", Scope: policy.ScopeWrite}, "repo_public"), public},
+		{"account of the child", account(member(web, policy.Owner), web), inWeb(reads + writes + owns)},
+		{"account of the child with a role above", account(member(acme, policy.Owner), web), inWeb(reads + writes + owns)},
+		{"account of another tenant with a role here", account(member(acme, policy.Owner), other), public},
+		{"account of the parent with a role in the child", account(member(web, policy.Writer), acme), inWeb(reads + writes)},
+		{"account that is an administrator by mistake", account(admin, web), inWeb(all)},
 		{"stranger, token elsewhere, public repository", bound(policy.Principal{ID: "usr_s", Scope: policy.ScopeWrite}, "repo_x"), nil},
 	}
 	for _, tt := range tests {
@@ -230,7 +240,12 @@ func randomResource(rnd *rand.Rand) policy.Resource {
 }
 
 func narrow(rnd *rand.Rand, p policy.Principal) (policy.Principal, string) {
-	switch rnd.IntN(4) {
+	switch rnd.IntN(5) {
+	case 4:
+		if p.Home == "" && !p.Admin { // an account is no administrator
+			p.Home = pick[id.Tenant](rnd, "ten_0", "ten_1", "ten_4")
+		}
+		return p, "an account"
 	case 0:
 		next := map[policy.Scope]policy.Scope{policy.ScopeAdmin: policy.ScopeWrite, policy.ScopeWrite: policy.ScopeRead}
 		return scoped(p, next[p.Scope]), "less scope"

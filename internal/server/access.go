@@ -200,9 +200,8 @@ func (s *Server) tenantResource(ctx context.Context, t control.Tenant) (policy.R
 	return policy.Resource{Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended, Path: t.Path}, err
 }
 
-// sponsor asks whether somebody may do an action on a tenant ("" is the server), as who governs what is below it. For the
-// server it is always system.admin.
-func (s *Server) sponsor(ctx context.Context, p policy.Principal, a policy.Action, t id.Tenant) error {
+// sponsor asks whether somebody administers a tenant ("" is the server), and so governs what is below it.
+func (s *Server) sponsor(ctx context.Context, p policy.Principal, t id.Tenant) error {
 	if t == "" {
 		return s.allowServer(p, policy.SystemAdmin)
 	}
@@ -211,7 +210,7 @@ func (s *Server) sponsor(ctx context.Context, p policy.Principal, a policy.Actio
 		return err
 	}
 	res := policy.Resource{Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended, Path: standing.Path}
-	return verdict(p, a, res)
+	return verdict(p, policy.TenantAdmin, res)
 }
 
 // sponsored finds a tenant for somebody who governs it from above: with tenant.admin of its parent or, at the top, of the server.
@@ -221,7 +220,7 @@ func (s *Server) sponsored(ctx context.Context, p policy.Principal, ref string) 
 	}
 	started := time.Now()
 	t, err := s.findTenant(ctx, ref)
-	if err == nil && s.sponsor(ctx, p, policy.TenantAdmin, t.Parent) != nil {
+	if err == nil && s.sponsor(ctx, p, t.Parent) != nil {
 		var res policy.Resource
 		if res, err = s.tenantResource(ctx, t); err == nil {
 			if err = verdict(p, policy.TenantRead, res); err == nil { // it is theirs to see, and no more

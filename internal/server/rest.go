@@ -73,6 +73,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerAudit()
 	a.registerLifecycle()
 	a.registerPrincipals()
+	a.registerAccounts()
 	a.registerPolicy()
 	a.registerIssuers()
 	a.registerTokens()

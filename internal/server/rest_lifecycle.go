@@ -64,7 +64,7 @@ func (a *restAPI) moveTenant(ctx context.Context, p policy.Principal, in *struct
 		return nil, err
 	}
 	if parent != t.Parent {
-		if err := a.sponsor(ctx, p, policy.TenantAdmin, t.Parent); err != nil {
+		if err := a.sponsor(ctx, p, t.Parent); err != nil {
 			return nil, errSponsor
 		}
 	}
@@ -102,7 +102,7 @@ func (a *restAPI) deletedOut(d control.Deleted) client.DeletedTenant {
 
 // restores reports whether somebody may bring a deleted tenant back: its sponsor may.
 func (a *restAPI) restores(ctx context.Context, p policy.Principal, d control.Deleted) bool {
-	return a.sponsor(ctx, p, policy.TenantAdmin, d.Parent) == nil
+	return a.sponsor(ctx, p, d.Parent) == nil
 }
 
 func (a *restAPI) listDeleted(ctx context.Context, p policy.Principal, in *Paging) (*out[client.Page[client.DeletedTenant]], error) {

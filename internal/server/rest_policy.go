@@ -17,7 +17,7 @@ import (
 type GroupParam struct {
 	TenantParam
 	Group     string `path:"group" maxLength:"100"`
-	Principal string `path:"principal" maxLength:"200" doc:"ID or name"`
+	Principal string `path:"principal" maxLength:"600" doc:"ID or name"`
 }
 
 func (a *restAPI) registerPolicy() {
@@ -110,7 +110,7 @@ func (a *restAPI) checkPolicy(ctx context.Context, p policy.Principal, in *struc
 	if other != nil {
 		if who, err = a.control.Actor(ctx, other.ID); err != nil {
 			if errIsMissing(err) {
-				err = denial{errkind.NotFound, "there is no such principal"}
+				err = errNoPrincipal
 			}
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 
 // PrincipalParam is the principal in a path.
 type PrincipalParam struct {
-	Principal string `path:"principal" maxLength:"200" doc:"ID or name"`
+	Principal string `path:"principal" maxLength:"600" doc:"ID or name"`
 }
 
 func (a *restAPI) registerPrincipals() {
@@ -27,7 +27,7 @@ func (a *restAPI) registerPrincipals() {
 }
 
 func principalOut(p control.Principal) client.Principal {
-	return client.Principal{ID: p.ID, Name: p.Name, Class: p.Class, Admin: p.Admin, CreatedAt: p.Created}
+	return client.Principal{ID: p.ID, Name: p.Name, Class: p.Class, Admin: p.Admin, Tenant: p.Home, CreatedAt: p.Created}
 }
 
 func (a *restAPI) whoami(ctx context.Context, p policy.Principal, _ *none) (*out[client.Identity], error) {
@@ -66,12 +66,13 @@ func (a *restAPI) listPrincipals(ctx context.Context, p policy.Principal, in *Pa
 }
 
 func (a *restAPI) getPrincipal(ctx context.Context, p policy.Principal, in *PrincipalParam) (*out[client.Principal], error) {
-	if in.Principal != string(p.ID) || p.Anonymous() {
-		if err := a.allowServer(p, policy.SystemAdmin); err != nil {
-			return nil, err
+	find := a.governed
+	if in.Principal == string(p.ID) && !p.Anonymous() {
+		find = func(ctx context.Context, _ policy.Principal, ref string) (control.Principal, error) {
+			return a.findPrincipal(ctx, ref)
 		}
 	}
-	who, err := a.findPrincipal(ctx, in.Principal)
+	who, err := find(ctx, p, in.Principal)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +91,20 @@ func (a *restAPI) deletePrincipal(ctx context.Context, p policy.Principal, in *P
 		return nil, denial{errkind.Conflict, "an administrator cannot delete itself: let another one do it"}
 	}
 	return &none{}, a.control.DeletePrincipal(ctx, who.ID)
+}
+
+// governed finds a principal for somebody who governs it: an administrator of the server, or of the tenant whose account it is. To
+// anybody else all principals look alike, those that there are and others.
+func (a *restAPI) governed(ctx context.Context, p policy.Principal, ref string) (control.Principal, error) {
+	refused := a.allowServer(p, policy.SystemAdmin)
+	if p.Anonymous() {
+		return control.Principal{}, refused
+	}
+	who, err := a.findPrincipal(ctx, ref)
+	if refused == nil || err == nil && who.Home != "" && a.sponsor(ctx, p, who.Home) == nil {
+		return who, err
+	}
+	return control.Principal{}, refused
 }
 
 // pageOf makes a page of items of which one more than limit was asked for. key is what the next page starts after.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
@@ -19,7 +20,7 @@ type TenantParam struct {
 // MemberParam is a tenant and a principal in a path.
 type MemberParam struct {
 	TenantParam
-	Principal string `path:"principal" maxLength:"200" doc:"ID or name"`
+	Principal string `path:"principal" maxLength:"600" doc:"ID or name"`
 }
 
 func (a *restAPI) registerTenants() {
@@ -158,8 +159,17 @@ func (a *restAPI) member(ctx context.Context, p policy.Principal, in MemberParam
 		return "", "", err
 	}
 	who, err := a.findPrincipal(ctx, in.Principal)
+	if err == nil && who.Home != "" {
+		// Another tenant's account is nobody here.
+		standing, serr := a.control.Standing(ctx, t.ID)
+		if err = serr; err == nil && !slices.Contains(standing.Lineage, who.Home) {
+			err = errNoPrincipal
+		}
+	}
 	return t.ID, who.ID, err
 }
+
+var errNoPrincipal = denial{errkind.NotFound, "there is no such principal"}
 
 // findPrincipal looks a principal up by its ID or name.
 func (a *restAPI) findPrincipal(ctx context.Context, ref string) (control.Principal, error) {
@@ -171,7 +181,7 @@ func (a *restAPI) findPrincipal(ctx context.Context, ref string) (control.Princi
 		who, err = a.control.PrincipalByName(ctx, ref)
 	}
 	if err != nil && errkind.Of(err) == errkind.NotFound {
-		err = denial{errkind.NotFound, "there is no such principal"}
+		err = errNoPrincipal
 	}
 	return who, err
 }

@@ -48,7 +48,7 @@ func timeOut(t time.Time) *time.Time {
 	return &t
 }
 
-// createToken makes a token for the caller, or for another principal if the caller is an administrator. It is never
+// createToken makes a token for the caller, or for another principal if the caller governs it. It is never
 // stronger than the one it was asked for with: neither in scope, nor in reach, nor in time. It ends with it.
 func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struct{ Body client.CreateToken }) (*out[client.CreatedToken], error) {
 	if p.Anonymous() {
@@ -74,10 +74,7 @@ func (a *restAPI) createToken(ctx context.Context, p policy.Principal, in *struc
 		t.Repo = repo.ID
 	}
 	if want.Principal != "" && want.Principal != p.ID {
-		if err := a.allowServer(p, policy.SystemAdmin); err != nil {
-			return nil, err
-		}
-		who, err := a.findPrincipal(ctx, string(want.Principal))
+		who, err := a.governed(ctx, p, string(want.Principal))
 		if err != nil {
 			return nil, err
 		}
@@ -150,11 +147,11 @@ func parseTTL(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// listTokens lists the caller's tokens, those of a repository that the caller administers, or, for an administrator,
-// anybody's.
+// listTokens lists the caller's tokens, those of a repository that the caller administers, or those of a principal that it
+// governs.
 func (a *restAPI) listTokens(ctx context.Context, p policy.Principal, in *struct {
 	Paging
-	Principal string `query:"principal" maxLength:"200" doc:"ID or name; default: you, unless repo is given"`
+	Principal string `query:"principal" maxLength:"600" doc:"ID or name; default: you, unless repo is given"`
 	Repo      string `query:"repo" maxLength:"600" doc:"ID or TENANT/NAME"`
 },
 ) (*out[client.Page[client.Token]], error) {
@@ -175,10 +172,7 @@ func (a *restAPI) listTokens(ctx context.Context, p policy.Principal, in *struct
 	}
 	switch {
 	case in.Principal != "" && in.Principal != string(p.ID):
-		if err := a.allowServer(p, policy.SystemAdmin); err != nil {
-			return nil, err
-		}
-		who, err := a.findPrincipal(ctx, in.Principal)
+		who, err := a.governed(ctx, p, in.Principal)
 		if err != nil {
 			return nil, err
 		}
@@ -201,8 +195,8 @@ func ownsItsTokens(p policy.Principal) bool {
 	return p.Scope == policy.ScopeAdmin && p.Repo == "" && p.Within == ""
 }
 
-// revokeToken ends a token: one's own, one for a repository that one administers, or any as an administrator. A token may
-// always end itself.
+// revokeToken ends a token: one's own, one for a repository that one administers, or one of a principal that one governs. A token
+// may always end itself.
 func (a *restAPI) revokeToken(ctx context.Context, p policy.Principal, in *struct {
 	Token string `path:"token" maxLength:"100"`
 },
@@ -221,7 +215,11 @@ func (a *restAPI) revokeToken(ctx context.Context, p policy.Principal, in *struc
 	case err != nil:
 		return nil, err
 	}
-	allowed := t.ID == p.Token || (t.Principal == p.ID && ownsItsTokens(p)) || a.allowServer(p, policy.SystemAdmin) == nil
+	allowed := t.ID == p.Token || (t.Principal == p.ID && ownsItsTokens(p))
+	if !allowed {
+		_, err := a.governed(ctx, p, string(t.Principal))
+		allowed = err == nil
+	}
 	if !allowed && t.Repo != "" {
 		_, err := a.repo(ctx, p, policy.RepoAdmin, func() (control.Repo, error) { return a.control.Repo(ctx, t.Repo) })
 		allowed = err == nil

@@ -1,4 +1,5 @@
--- Tenants are suspended, moved, deleted and restored; they share repositories with those below them.
+-- Tenants are suspended, moved, deleted and restored; they share repositories with those below them, and have
+-- accounts of their own.
 
 ALTER TABLE tenant ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;     -- since when; 0: it is not
 -- A deleted tenant and all that was below it wait for their end under another path, so that their own is free.
@@ -23,3 +24,9 @@ CREATE TABLE share (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX share_by_receiver ON share (with_tenant);
+
+-- An account is a principal that belongs to a tenant. Its name is the tenant's path and its own, with a slash, which people's names
+-- do not have. It is never an administrator of the server.
+ALTER TABLE principal ADD COLUMN home_id TEXT REFERENCES tenant (tenant_id) ON DELETE CASCADE CHECK (home_id IS NULL OR admin = 0);
+
+CREATE INDEX principal_by_home ON principal (home_id, principal_id) WHERE home_id IS NOT NULL;
