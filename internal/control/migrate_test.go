@@ -57,7 +57,9 @@ var atVersion = []string{
 	INSERT INTO tenant (tenant_id, parent_id, path, created, deleted, deleted_with, deleted_path) VALUES ('ten_4', 'ten_1', '-/ten_4', 11, 12, 'ten_4', 'Acme/Old');
 	UPDATE repo SET shared = 1 WHERE repo_id = 'rep_1';
 	INSERT INTO share (tenant_id, repo_id, with_tenant, children, principal_id, created) VALUES ('ten_1', 'rep_1', 'ten_2', 1, 'usr_2', 13);
-	INSERT INTO principal (principal_id, name, admin, created, class, home_id) VALUES ('usr_3', 'Acme/ci', 0, 14, 'pipeline', 'ten_1');`,
+	INSERT INTO principal (principal_id, name, admin, created, class, home_id) VALUES ('usr_3', 'Acme/ci', 0, 14, 'pipeline', 'ten_1');
+	INSERT INTO invitation (tenant_id, invitation_id, hash, role, name, new_account, principal_id, created, expires)
+		VALUES ('ten_1', 'inv_1', HASH, 'writer', 'bob', 1, 'usr_1', 15, 16);`,
 }
 
 // scriptOf is what was written up to a version.

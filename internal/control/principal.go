@@ -166,19 +166,23 @@ func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, ro
 		if err := mayBelong(q, t, p); err != nil {
 			return err
 		}
-		if err := q.Exec(`INSERT INTO member (tenant_id, principal_id, role) VALUES (?, ?, ?)
-			ON CONFLICT (tenant_id, principal_id) DO UPDATE SET role = excluded.role`, t, p, role); err != nil {
-			return err
-		}
-		if err := mustHold(q, "members of the tenant", maxMembers, "SELECT 1 FROM member WHERE tenant_id = ? LIMIT 1 OFFSET ?", t); err != nil {
-			return err
-		}
-		return mustHold(q, "memberships of the principal", maxMemberships, "SELECT 1 FROM member WHERE principal_id = ? LIMIT 1 OFFSET ?", p)
+		return setMember(q, t, p, role)
 	}, c.cache.principals.clear, principalKind)
 	if err != nil {
 		return fmt.Errorf("set member: %w", err)
 	}
 	return nil
+}
+
+func setMember(q *txn, t id.Tenant, p id.Principal, role policy.Role) error {
+	if err := q.Exec(`INSERT INTO member (tenant_id, principal_id, role) VALUES (?, ?, ?)
+		ON CONFLICT (tenant_id, principal_id) DO UPDATE SET role = excluded.role`, t, p, role); err != nil {
+		return err
+	}
+	if err := mustHold(q, "members of the tenant", maxMembers, "SELECT 1 FROM member WHERE tenant_id = ? LIMIT 1 OFFSET ?", t); err != nil {
+		return err
+	}
+	return mustHold(q, "memberships of the principal", maxMemberships, "SELECT 1 FROM member WHERE principal_id = ? LIMIT 1 OFFSET ?", p)
 }
 
 // mustHold refuses when a query whose last parameter is an OFFSET has more rows than most.

@@ -43,6 +43,17 @@ const (
 	keyPrefix       = "key_"
 )
 
+// Invitation names an invitation, and is not its secret: inv_…
+type Invitation string
+
+const invitationPrefix = "inv_"
+
+// NewInvitation makes the identifier of a new invitation. It is not the secret.
+func NewInvitation() Invitation { return Invitation(invitationPrefix + fresh()) }
+
+// ParseInvitation checks the form of an invitation's identifier.
+func ParseInvitation(s string) (Invitation, error) { return parse[Invitation](s, invitationPrefix) }
+
 // NewTenant makes the identifier of a new tenant.
 func NewTenant() Tenant { return Tenant(tenantPrefix + fresh()) }
 

@@ -34,7 +34,7 @@ const (
 // tried again. do answers the request.
 func (s *Server) once(c *call, r *http.Request, do func()) {
 	keys := r.Header["Idempotency-Key"]
-	if len(keys) == 0 || r.Method != http.MethodPost || strings.HasSuffix(r.URL.Path, "/fetch") { // which only reads
+	if len(keys) == 0 || r.Method != http.MethodPost || openToAll(r.URL.Path) { // it only reads, or is done once anyway
 		do()
 		return
 	}
@@ -117,11 +117,16 @@ func (rec *recording) write(p []byte) {
 	rec.body = append(rec.body, p...)
 }
 
+// answersSecret reports whether a call's answer has a secret, which is shown once and kept nowhere.
+func answersSecret(path string) bool {
+	return path == client.Base+"/tokens" || path == client.Base+"/tokens/rotate" || path == acceptPath || strings.HasSuffix(path, "/invitations")
+}
+
 // reply is what is kept of a request that was done.
 func (rec *recording) reply(c *call, r *http.Request) reply {
 	out := reply{sent: [sha256.Size]byte(rec.sent.Sum(nil))}
 	switch {
-	case r.URL.Path == client.Base+"/tokens", r.URL.Path == client.Base+"/tokens/rotate":
+	case answersSecret(r.URL.Path):
 		out.why = hasSecret
 	case rec.over:
 		out.why = tooLarge

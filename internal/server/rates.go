@@ -253,6 +253,17 @@ func (l *rateLimiter) fail(c *call, a attempt) error {
 	return l.take(c, rateFailedAuth, c.addressKey())
 }
 
+// mayGuess is an error when too many wrong secrets came from the address of a call that presents one.
+func (l *rateLimiter) mayGuess(c *call) error {
+	if l.counters[rateFailedAuth] == nil || c.exempt {
+		return nil
+	}
+	return l.judge(c, rateFailedAuth, l.counters[rateFailedAuth].Peek(c.addressKey()))
+}
+
+// guessed counts a wrong one.
+func (l *rateLimiter) guessed(c *call) error { return l.take(c, rateFailedAuth, c.addressKey()) }
+
 // rateLimited is the refusal of a request that was one too many.
 type rateLimited struct {
 	rate    rate

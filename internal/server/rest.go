@@ -74,6 +74,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerLifecycle()
 	a.registerPrincipals()
 	a.registerAccounts()
+	a.registerInvitations()
 	a.registerPolicy()
 	a.registerIssuers()
 	a.registerTokens()
@@ -208,7 +209,7 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 		if c.body.broken {
 			return errBroken
 		}
-		if c.principal.Anonymous() && c.route == routeAPIWrite && !strings.HasSuffix(r.URL.Path, "/fetch") {
+		if c.principal.Anonymous() && c.route == routeAPIWrite && !openToAll(r.URL.Path) {
 			return errAnonymous // before a body is read
 		}
 		ctx = context.WithValue(ctx, callKey{}, c)
@@ -226,6 +227,9 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 }
 
 var errBroken = denial{errkind.Invalid, "the request's body broke off, came too slowly, or is in chunks that cannot be read"}
+
+// openToAll reports whether a POST does without a credential: a fetch only reads, and an invitation is accepted with its secret.
+func openToAll(path string) bool { return strings.HasSuffix(path, "/fetch") || path == acceptPath }
 
 // comparesFiles reports whether a call may take a core for as long as callTime, and 100 MiB: a diff or a blame of files
 // made for it. Few of them run at once.
@@ -253,7 +257,7 @@ func (s *Server) callAPI(c *call, r *http.Request) {
 	u.RawPath, r.URL = refAsSegment(encoded), &u
 	h, pattern := s.api.(*http.ServeMux).Handler(r) //nolint:errcheck,forcetypeassert // newAPI made it
 	if pattern != "" {
-		if c.route == routeAPIWrite && c.principal.Anonymous() && !strings.HasSuffix(r.URL.Path, "/fetch") {
+		if c.route == routeAPIWrite && c.principal.Anonymous() && !openToAll(r.URL.Path) {
 			s.refuse(c, r, errAnonymous) // nobody writes anonymously: no need to read what
 			return
 		}

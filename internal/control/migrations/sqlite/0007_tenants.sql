@@ -1,5 +1,5 @@
--- Tenants are suspended, moved, deleted and restored; they share repositories with those below them, and have
--- accounts of their own.
+-- Tenants are suspended, moved, deleted and restored; they share repositories with those below them, have
+-- accounts of their own, and invite people.
 
 ALTER TABLE tenant ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;     -- since when; 0: it is not
 -- A deleted tenant and all that was below it wait for their end under another path, so that their own is free.
@@ -30,3 +30,19 @@ CREATE INDEX share_by_receiver ON share (with_tenant);
 ALTER TABLE principal ADD COLUMN home_id TEXT REFERENCES tenant (tenant_id) ON DELETE CASCADE CHECK (home_id IS NULL OR admin = 0);
 
 CREATE INDEX principal_by_home ON principal (home_id, principal_id) WHERE home_id IS NOT NULL;
+
+CREATE TABLE invitation (
+  tenant_id     TEXT NOT NULL REFERENCES tenant (tenant_id) ON DELETE CASCADE,
+  invitation_id TEXT NOT NULL,
+  hash          BLOB NOT NULL CHECK (length(hash) = 32), -- of a secret with 256 random bits
+  role          TEXT NOT NULL CHECK (role IN ('guest', 'reader', 'writer', 'owner')),
+  name          TEXT NOT NULL, -- who may accept it; '' is anybody
+  new_account   INTEGER NOT NULL CHECK (new_account IN (0, 1)), -- also somebody whom the server does not know yet
+  principal_id  TEXT NOT NULL REFERENCES principal (principal_id) ON DELETE CASCADE, -- who invites
+  created       INTEGER NOT NULL,
+  expires       INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, invitation_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX invitation_by_hash ON invitation (hash);
+CREATE INDEX invitation_by_principal ON invitation (principal_id);
