@@ -232,13 +232,15 @@ func (s *Server) sponsored(ctx context.Context, p policy.Principal, ref string) 
 }
 
 // writer is a principal as the one who moves a repository's references, each of which policy is asked for.
-func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo) (protocol.Writer, error) {
-	res, err := s.repoResource(ctx, p, r)
-	if err != nil {
-		return protocol.Writer{}, err
-	}
+func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo) protocol.Writer {
 	may := func(name git.RefName, how protocol.Move) error {
-		res := res
+		res, err := s.repoResource(ctx, p, r) // anew: a push may take long, and a suspension meanwhile stops it
+		switch {
+		case errors.Is(err, errkind.NotFound): // the tenant is gone
+			return errMissing
+		case err != nil:
+			return err
+		}
 		res.At = string(name)
 		action := [...]policy.Action{protocol.Forward: policy.RefPush, protocol.Force: policy.RefForce, protocol.Delete: policy.RefDelete}[how]
 		if policy.Allow(p, action, res) {
@@ -246,7 +248,7 @@ func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo)
 		}
 		return denial{errkind.Forbidden, "refused by policy: " + reason(policy.Explain(p, action, res))}
 	}
-	return protocol.Writer{Actor: string(p.ID), May: may, Log: s.refLog(callOf(ctx), r)}, nil
+	return protocol.Writer{Actor: string(p.ID), May: may, Log: s.refLog(callOf(ctx), r)}
 }
 
 // reason is what a decision's last refusal says.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
@@ -112,4 +114,10 @@ func ParseAuthorizedKey(text string) (kind, line, fingerprint, comment string, e
 		return "", "", "", "", err
 	}
 	return k.kind, authorizedLine(k.kind, k.wire), k.fingerprint, k.comment, nil
+}
+
+// MayMove is what a push asks about each reference, when it has come that far.
+func (s *Server) MayMove(ctx context.Context, p policy.Principal, repo control.Repo) func(git.RefName) error {
+	may := s.writer(context.WithValue(ctx, callKey{}, &call{}), p, repo).May
+	return func(name git.RefName) error { return may(name, protocol.Forward) }
 }
