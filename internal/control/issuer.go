@@ -139,7 +139,7 @@ func (c *Control) keysFor(ctx context.Context, url, sent string) (string, error)
 }
 
 const issuerColumns = `SELECT issuer_id, tenant_id, tenant.path, name, iss, audience, role, listed, url, keys, fetched, issuer.created, used, used_from
-	FROM issuer JOIN tenant USING (tenant_id) `
+	FROM issuer JOIN (SELECT tenant_id, path, path_key FROM tenant WHERE deleted = 0) AS tenant USING (tenant_id) `
 
 func scanIssuer(r row) Issuer {
 	return Issuer{
@@ -171,7 +171,7 @@ func (c *Control) Issuers(ctx context.Context, t id.Tenant) (out []Issuer, err e
 
 // Issuer finds one of a tenant's issuers by its name, without regard to case, with its subjects.
 func (c *Control) Issuer(ctx context.Context, t id.Tenant, name string) (out Issuer, subjects []Subject, err error) {
-	const query = `SELECT principal_id, principal.name, admin, principal.created, class, subject
+	const query = `SELECT principal_id, principal.name, admin, principal.created, class, home_id, subject
 		FROM issuer_subject JOIN principal USING (principal_id) WHERE tenant_id = ? AND issuer_id = ? ORDER BY subject`
 	err = c.db.Read(ctx, func(q conn) error {
 		subjects = nil
@@ -182,7 +182,7 @@ func (c *Control) Issuer(ctx context.Context, t id.Tenant, name string) (out Iss
 			if err != nil {
 				return err
 			}
-			subjects = append(subjects, Subject{r.Text(5), scanPrincipal(r)})
+			subjects = append(subjects, Subject{r.Text(6), scanPrincipal(r)})
 		}
 		return nil
 	})

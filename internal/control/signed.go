@@ -80,10 +80,8 @@ func (c *Control) bind(ctx context.Context, cred credential) (policy.Principal, 
 	if cred.repo == "" {
 		return p, nil
 	}
-	r, err := id.ParseRepo(cred.repo)
-	if err == nil {
-		p.Repo = r
-		return p, nil
+	if r, err := id.ParseRepo(cred.repo); err == nil {
+		return c.bindTo(ctx, p, r)
 	}
 	i := strings.LastIndexByte(cred.repo, '/')
 	if i < 0 {
@@ -96,8 +94,19 @@ func (c *Control) bind(ctx context.Context, cred credential) (policy.Principal, 
 	case err != nil:
 		return policy.Principal{}, err
 	default:
-		p.Repo = found.ID
+		p.Repo, p.RepoTenant = found.ID, found.Tenant
 	}
+	return p, nil
+}
+
+// bindTo limits a principal to a repository by its identifier, whether it is there or not.
+func (c *Control) bindTo(ctx context.Context, p policy.Principal, r id.Repo) (policy.Principal, error) {
+	p.Repo = r
+	found, err := c.Repo(ctx, r)
+	if err != nil && errkind.Of(err) != errkind.NotFound {
+		return policy.Principal{}, err
+	}
+	p.RepoTenant = found.Tenant
 	return p, nil
 }
 
@@ -289,9 +298,10 @@ func subjectName(s string) bool {
 func (c *Control) subject(ctx context.Context, i Issuer, subject string) (p policy.Principal, ok bool, err error) {
 	err = c.db.Read(ctx, func(q conn) error {
 		p = policy.Principal{}
-		ok, err = q.First(`SELECT principal_id, principal.name, class FROM issuer_subject JOIN principal USING (principal_id)
+		ok, err = q.First(`SELECT principal_id, principal.name, class, home_id FROM issuer_subject JOIN principal USING (principal_id)
 			WHERE tenant_id = ? AND issuer_id = ? AND subject = ?`, func(r row) {
 			p.ID, p.Name, p.Class = id.Principal(r.Text(0)), r.Text(1), policy.Class(r.Text(2))
+			p.Home = id.Tenant(r.Text(3))
 		}, i.Tenant, i.ID, subject)
 		if err != nil || !ok {
 			return err

@@ -94,8 +94,8 @@ func testSigned(t *testing.T, db backend) {
 			p.Roles = map[id.Tenant]policy.Role{web.ID: policy.Reader}
 		})},
 		{"a lesser scope", "agent-7", jwttest.Claims{"scope": "read"}, with(func(p *policy.Principal) { p.Scope = policy.ScopeRead })},
-		{"a repository", "agent-7", jwttest.Claims{"repo": "Acme/API"}, with(func(p *policy.Principal) { p.Repo = api.ID })},
-		{"a repository by its ID", "agent-7", jwttest.Claims{"repo": string(api.ID)}, with(func(p *policy.Principal) { p.Repo = api.ID })},
+		{"a repository", "agent-7", jwttest.Claims{"repo": "Acme/API"}, with(func(p *policy.Principal) { p.Repo, p.RepoTenant = api.ID, api.Tenant })},
+		{"a repository by its ID", "agent-7", jwttest.Claims{"repo": string(api.ID)}, with(func(p *policy.Principal) { p.Repo, p.RepoTenant = api.ID, api.Tenant })},
 		{"a repository that is not there", "agent-7", jwttest.Claims{"repo": "acme/none"}, with(func(p *policy.Principal) { p.Repo = "none" })},
 		{"a member, with what it is in this tenant only", "robert", nil, policy.Principal{
 			ID: bob.ID, Name: "bob", Class: policy.Human, Scope: policy.ScopeWrite, Within: web.ID,
@@ -258,7 +258,7 @@ func testSignedIsForgotten(t *testing.T, db backend) {
 		"its keys changed": func(tn control.Tenant) error {
 			return c.SetIssuerKeys(ctx, tn.ID, "platform", string(jwttest.Set(next)))
 		},
-		"the tenant deleted": func(tn control.Tenant) error { return c.DeleteTenant(ctx, tn.ID) },
+		"the tenant deleted": func(tn control.Tenant) error { return c.DeleteTenant(ctx, tn.ID, false) },
 	} {
 		tn := tenant(t, c, strings.ReplaceAll(name, " ", "-"))
 		issuer(t, c, tn.ID, "platform", k, policy.Writer)

@@ -75,6 +75,9 @@ func (a *restAPI) createInvitation(ctx context.Context, p policy.Principal, in *
 	if err != nil {
 		return nil, err
 	}
+	if p.Within != "" {
+		return nil, errSigned // nobody is there to ask again when it is accepted
+	}
 	may, err := a.mayGive(ctx, p, in.Body.Role, t)
 	if err != nil {
 		return nil, err
