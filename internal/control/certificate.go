@@ -171,7 +171,7 @@ func (c *Control) Presented(ctx context.Context, h auth.Hash, names []auth.Name)
 		if err != nil {
 			return err
 		}
-		p = policy.Principal{ID: who.ID, Name: who.Name, Class: who.Class, Admin: who.Admin, Scope: found.Scope, Token: id.Token(found.ID)}
+		p = policy.Principal{ID: who.ID, Name: who.Name, Class: who.Class, Admin: who.Admin, Home: who.Home, Scope: found.Scope, Token: id.Token(found.ID)}
 		return loadBelonging(q, &p)
 	})
 	if err != nil {
