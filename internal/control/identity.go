@@ -107,6 +107,9 @@ func (c *Control) LinkIdentity(ctx context.Context, p id.Principal, issuer, subj
 			if err != nil {
 				return err
 			}
+			if who.Home != "" {
+				return fmt.Errorf("%s is an account of a tenant, which does not log in with a browser: %w", who.Name, errkind.Invalid)
+			}
 			taken, err := exists(q, "SELECT 1 FROM identity WHERE issuer = ? AND subject = ?", issuer, subject)
 			if err != nil {
 				return err

@@ -55,6 +55,9 @@ func testIdentities(t *testing.T, db backend) {
 	}
 	bob := principal(t, c, "bob")
 	must0(t, second(c.LinkIdentity(ctx, bob.ID, provider, "b1")))
+	ci, err := c.CreateAccount(ctx, tenant(t, c, "acme").ID, "ci", policy.Pipeline)
+	must0(t, err)
+	wantKind(t, "an account of a tenant", second(c.LinkIdentity(ctx, ci.ID, provider, "c1")), errkind.Invalid)
 	_, err = c.LinkIdentity(ctx, alice.ID, provider, "b1")
 	wantKind(t, "a link of what is bob's", err, errkind.Exists)
 	who, err := c.Login(ctx, provider, "b1", "")

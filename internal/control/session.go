@@ -180,13 +180,13 @@ func (c *Control) SessionPrincipal(ctx context.Context, h auth.Hash) (p policy.P
 var errNoSession = fmt.Errorf("session is not known: %w", errkind.Unauthorized)
 
 func loadSession(q conn, h auth.Hash) (cred credential, err error) {
-	const query = `SELECT principal_id, admin, expires, session_id, principal.name, class, used, rotated FROM session JOIN principal USING (principal_id) WHERE `
+	const query = `SELECT principal_id, admin, expires, session_id, principal.name, class, home_id, used, rotated FROM session JOIN principal USING (principal_id) WHERE `
 	p := &cred.principal
 	scan := func(r row) {
 		p.ID, p.Admin, p.Scope = id.Principal(r.Text(0)), r.Bool(1), policy.ScopeAdmin
 		cred.expires, p.Session = r.Time(2), id.Session(r.Text(3))
-		p.Name, p.Class = r.Text(4), policy.Class(r.Text(5))
-		cred.session.used, cred.session.rotated = r.Time(6), r.Time(7)
+		p.Name, p.Class, p.Home = r.Text(4), policy.Class(r.Text(5)), id.Tenant(r.Text(6))
+		cred.session.used, cred.session.rotated = r.Time(7), r.Time(8)
 	}
 	ok, err := q.First(query+"hash = ?", scan, h)
 	if err == nil && !ok {
