@@ -60,6 +60,12 @@ var atVersion = []string{
 	INSERT INTO principal (principal_id, name, admin, created, class, home_id) VALUES ('usr_3', 'Acme/ci', 0, 14, 'pipeline', 'ten_1');
 	INSERT INTO invitation (tenant_id, invitation_id, hash, role, name, new_account, principal_id, created, expires)
 		VALUES ('ten_1', 'inv_1', HASH, 'writer', 'bob', 1, 'usr_1', 15, 16);`,
+	8: `
+	INSERT INTO usage (tenant_id, hour, repo_id, kind, amount) VALUES ('ten_1', 3600000000, 'rep_1', 'fetch', 5), ('ten_gone', 3600000000, '', 'api.read', 1);
+	INSERT INTO usage_total (tenant_id, period, since, kind, amount) VALUES ('ten_1', 'hour', 3600000000, 'fetch', 5);
+	INSERT INTO usage_meter (meter_id, batch, updated) VALUES ('m', 3, 10);
+	INSERT INTO storage (tenant_id, repo_id, bytes, updated) VALUES ('ten_1', 'rep_1', 4096, 11);
+	INSERT INTO quota (tenant_id, kind, most) VALUES ('ten_1', 'storage', 1000000);`,
 }
 
 // scriptOf is what was written up to a version.

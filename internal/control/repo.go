@@ -8,6 +8,7 @@ import (
 	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // Repo is a repository as the control plane knows it: everything about its content is the cell's.
@@ -229,6 +230,9 @@ func (c *Control) DeleteRepo(ctx context.Context, r id.Repo) error {
 			return err
 		}
 		if err := q.recordRepo("repo.delete", found, string(r)); err != nil {
+			return err
+		}
+		if err := endStorage(q, usage.Key{Tenant: found.Tenant, Repo: found.ID}, q.at); err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM repo WHERE tenant_id = ? AND repo_id = ?", found.Tenant, found.ID)

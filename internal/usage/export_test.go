@@ -1,0 +1,9 @@
+package usage
+
+import "time"
+
+// SetClock replaces time.Now.
+func (m *Meter) SetClock(now func() time.Time) { m.now = now }
+
+// MaxBatch is how many records a batch has at most.
+const MaxBatch = maxBatch
