@@ -178,6 +178,28 @@ func (c *Cell) Stats() Stats {
 	return s
 }
 
+// Version counts the repository's changes.
+func (c *Cell) Version() int64 { return c.state.Load().version }
+
+// Stored is how many bytes the repository takes on disk: its database, its files in the bucket, and what was set aside of both.
+func (c *Cell) Stored(ctx context.Context) (int64, error) {
+	s, err := c.database()
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.size(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for e, err := range c.files.List(c.folder) {
+		if err != nil {
+			return 0, fmt.Errorf("measure cell: %w", err)
+		}
+		n += e.Size
+	}
+	return n, nil
+}
+
 // RefLogEntry is one move of a reference.
 type RefLogEntry struct {
 	At       time.Time

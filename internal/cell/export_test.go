@@ -23,6 +23,3 @@ func (c *Cell) Pending() int {
 
 // Aside is how many packs are set aside.
 func (c *Cell) Aside() int { return len(c.state.Load().aside) }
-
-// Version counts the transactions.
-func (c *Cell) Version() int64 { return c.state.Load().version }

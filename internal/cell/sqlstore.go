@@ -42,6 +42,18 @@ func openSQL(ctx context.Context, path string) (*sqlStore, error) {
 
 func (s *sqlStore) close() error { return s.db.Close() }
 
+// size counts pages, and not the file: what was written last is in the log beside it.
+func (s *sqlStore) size(ctx context.Context) (n int64, err error) {
+	err = s.db.Read(ctx, func(c *sqlite.Conn) error {
+		_, err := c.First("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", func(r *sqlite.Row) { n = r.Int64(0) })
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("measure cell: %w", err)
+	}
+	return n, nil
+}
+
 const (
 	selectRepo  = "SELECT version, head, settings FROM repo"
 	selectRefs  = "SELECT name, oid, peeled FROM ref ORDER BY name"

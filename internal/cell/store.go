@@ -21,6 +21,8 @@ type store interface {
 	looseRoots(ctx context.Context) (map[git.OID]time.Time, error)
 	// refLog returns the newest moves of one reference, or of all.
 	refLog(ctx context.Context, name git.RefName, most int) ([]RefLogEntry, error)
+	// size is how many bytes the store takes on disk.
+	size(ctx context.Context) (int64, error)
 	close() error
 }
 

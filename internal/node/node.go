@@ -27,12 +27,14 @@ import (
 	"github.com/skep-dev/skep/internal/certs"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/login"
 	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/server"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // Defaults of the two options that every node has.
@@ -87,6 +89,7 @@ type Node struct {
 	control  *control.Control
 	router   *router.Router
 	outbound *outbound.Client
+	meter    *usage.Meter
 	server   *server.Server
 	listener net.Listener
 	first    string
@@ -125,6 +128,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	// First the router: it takes the directory for this process.
 	if n.router, err = router.Open(ctx, opts.DataDir, router.Options{
 		MaxOpenCells: opts.MaxOpenCells, MaxPackBytes: opts.MaxPackBytes, Log: opts.Log,
+		Stored: func(t id.Tenant, r id.Repo, bytes int64) { n.meter.SetStorage(usage.Key{Tenant: t, Repo: r}, bytes) },
 	}); err != nil {
 		return n, fmt.Errorf("open cells: %w", err)
 	}
@@ -143,12 +147,13 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		}
 		logins = append(logins, p)
 	}
+	n.meter = usage.New(n.control, usage.Options{Log: opts.Log})
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout, DeleteGrace: opts.DeleteGrace,
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
-		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL,
+		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL, Meter: n.meter,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {
@@ -240,6 +245,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { return n.meter.Run(rest) }) // to the end, when everybody has counted
 	g.Go(func() error {
 		n.purge(gctx)
 		return nil

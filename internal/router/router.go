@@ -56,7 +56,10 @@ type Options struct {
 	MaxPackBytes int64         // of one push; 0: 8 GiB
 	SettleAfter  time.Duration // until unreachable objects are set aside; 0: 1 hour
 	Grace        time.Duration // from then on until they are dropped; 0: 30 days
-	Log          *slog.Logger
+	// Stored hears how many bytes a repository takes: after it was opened, and after each use or compaction that changed it. It
+	// must not wait for anything. nil: nobody does.
+	Stored func(t id.Tenant, repo id.Repo, bytes int64)
+	Log    *slog.Logger
 }
 
 const (
@@ -243,8 +246,10 @@ func (r *Router) Repo(ctx context.Context, t id.Tenant, repo id.Repo) (*Repo, er
 	}
 	letGo := s.cell.Hold()
 	var once sync.Once
+	ctx = context.WithoutCancel(ctx)
 	return &Repo{Cell: s.cell, release: func() {
 		once.Do(func() {
+			r.measure(ctx, s)
 			letGo()
 			if s.cell.NeedsCompaction() {
 				r.enqueue(s)
@@ -252,6 +257,22 @@ func (r *Router) Repo(ctx context.Context, t id.Tenant, repo id.Repo) (*Repo, er
 			r.give(s)
 		})
 	}}, nil
+}
+
+// measure tells what a cell takes, if it has changed since that was last told. The caller is one of its users.
+func (r *Router) measure(ctx context.Context, s *slot) {
+	version := s.cell.Version()
+	if r.opts.Stored == nil || s.measured.Swap(version) == version {
+		return
+	}
+	n, err := s.cell.Stored(ctx)
+	switch {
+	case errors.Is(err, errkind.NotFound): // deleted meanwhile
+	case err != nil:
+		r.opts.Log.Warn("repository not measured", "repo", s.repo, "error", err)
+	case s.measured.Load() == version: // else somebody tells what is newer
+		r.opts.Stored(s.tenant, s.repo, n)
+	}
 }
 
 // Release gives the repository back: it may be closed when idle. Later calls do nothing.

@@ -89,7 +89,9 @@ func (r *Router) compactOne(ctx context.Context, s *slot) error {
 		return err
 	}
 	defer r.give(s)
-	return s.cell.Compact(ctx)
+	err = s.cell.Compact(ctx)
+	r.measure(ctx, s)
+	return err
 }
 
 // Close closes all cells and lets go of the data directory. Users that are left keep reading what they have; nothing is

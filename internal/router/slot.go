@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/skep-dev/skep/internal/cell"
@@ -27,6 +28,8 @@ type slot struct {
 	cell  *cell.Cell
 	err   error
 	gone  chan struct{} // closed when the cell is closed
+
+	measured atomic.Int64 // the version of which it was told what it takes; -1: none
 
 	// Guarded by Router.mu:
 	users    int
@@ -85,6 +88,7 @@ func (r *Router) join(t id.Tenant, repo id.Repo) (j joined, victim *slot, err er
 		}
 	}
 	s = &slot{tenant: t, repo: repo, ready: make(chan struct{}), gone: make(chan struct{}), users: 1}
+	s.measured.Store(-1)
 	r.slots[repo] = s
 	return joined{slot: s, users: 1, mine: true}, victim, nil
 }

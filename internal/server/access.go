@@ -16,6 +16,7 @@ import (
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // The ways in which a request is denied. They say nothing of what was asked for, so that a private repository and a
@@ -145,7 +146,9 @@ func (s *Server) repo(ctx context.Context, p policy.Principal, a policy.Action, 
 	if err != nil {
 		return r, blur(ctx, p, started, err)
 	}
-	return r, s.rates.tenant(callOf(ctx), p, res.Tenant)
+	c := callOf(ctx)
+	c.used = usage.Key{Tenant: r.Tenant, Repo: r.ID}
+	return r, c.charge(s.rates.tenant(c, p, res.Tenant))
 }
 
 // tenant finds a tenant for somebody who wants to do something with it.
@@ -160,6 +163,9 @@ func (s *Server) tenant(ctx context.Context, p policy.Principal, a policy.Action
 		if res, err = s.tenantResource(ctx, t); err == nil {
 			err = verdict(p, a, res)
 		}
+	}
+	if c, ok := ctx.Value(callKey{}).(*call); ok && err == nil {
+		c.used = usage.Key{Tenant: t.ID}
 	}
 	return t, blur(ctx, p, started, err)
 }

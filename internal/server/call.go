@@ -18,6 +18,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // call is one request on its way through the server. It is owned by the request's goroutine.
@@ -37,6 +38,9 @@ type call struct {
 	rate    rate // the limit that the answer tells of
 	verdict limit.Verdict
 	counted bool // there is one
+
+	used usage.Key  // whose use this is; empty until somebody was found to have access
+	op   usage.Kind // which operation it counts as
 
 	place place
 	w     answer
@@ -137,6 +141,7 @@ func (s *Server) finish(c *call, r *http.Request) {
 	}
 	took := time.Since(c.started)
 	s.metrics.done(c, took)
+	s.count(c, took)
 	s.logAccess(c, r, took)
 	if p != nil {
 		panic(http.ErrAbortHandler) // the client must not take what it got for the whole answer

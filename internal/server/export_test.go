@@ -14,6 +14,7 @@ import (
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // Pool opens a pool of places for its tests.
@@ -121,3 +122,9 @@ func (s *Server) MayMove(ctx context.Context, p policy.Principal, repo control.R
 	may := s.writer(context.WithValue(ctx, callKey{}, &call{}), p, repo).May
 	return func(name git.RefName) error { return may(name, protocol.Forward) }
 }
+
+// EventCursor is the cursor after a record of usage.
+func EventCursor(r usage.Record) string { return makeCursor(eventName(r)) }
+
+// ParseEventCursor reads it.
+var ParseEventCursor = parseEventCursor

@@ -16,6 +16,7 @@ import (
 	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // The two services of smart HTTP (https://git-scm.com/docs/gitprotocol-http).
@@ -248,6 +249,7 @@ func (s *Server) gitRepoOrNew(c *call, r *http.Request, p gitPath) (control.Repo
 	repo, err = s.control.CreateRepo(audit.With(ctx, c.origin()), t.ID, p.name, false, func(n control.Repo) error {
 		return s.router.Create(ctx, n.Tenant, n.ID, defaultBranch)
 	})
+	c.used = usage.Key{Tenant: t.ID, Repo: repo.ID}
 	if errors.Is(err, errkind.Exists) { // another push was quicker, and is perhaps just making it
 		return s.awaitRepo(c, r, p, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // maxUploadRequest bounds a fetch's request, inflated. Package protocol has the same bound and reasons; this one ends the
@@ -43,6 +44,9 @@ func (s *Server) serveUploadPack(c *call, r *http.Request, p gitPath) {
 		return
 	}
 	c.body.ahead()
+	if !listsRefs(c.body.early) {
+		c.op = usage.Fetch
+	}
 	err := s.enter(c, r, s.transfers, func(ctx context.Context) error {
 		repo, err := s.gitRepo(c, r, p, policy.RepoRead)
 		if err != nil {
@@ -96,6 +100,7 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 		// Before a big push git sends a request that asks for nothing, to see whether it is let in.
 		return s.answerProbe(c, r, p)
 	}
+	c.op = usage.Push
 	repo, err := s.gitRepoOrNew(c, r, p)
 	if err != nil {
 		return err

@@ -87,6 +87,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerContent()
 	a.registerHistory()
 	a.registerPacks()
+	a.registerUsage()
 	describeProblems(config.OpenAPI)
 
 	document := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })
@@ -200,6 +201,7 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 	if s.admit(c, r) {
 		return
 	}
+	c.op = operationOf(c.route, r.URL.Path)
 	if !strings.HasSuffix(r.URL.Path, "/push") {
 		c.body.ahead()
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // Limits that are not options: nobody has had a reason to change them.
@@ -69,6 +70,8 @@ type Options struct {
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
 	Outbound *outbound.Client // asks addresses that users name; nil: one that reaches public addresses
+
+	Meter *usage.Meter // counts what tenants use; nil: nobody does
 
 	HeaderTimeout time.Duration // for a TLS handshake, and for a request's headers: who takes longer is a slowloris; 0: 10 s
 	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit

@@ -21,6 +21,7 @@ import (
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/server"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // site is a whole server on a real listener, with the control plane and cells under it.
@@ -34,6 +35,7 @@ type site struct {
 	ended   <-chan error       // of Run; closed
 	log     *logBuffer
 	server  *server.Server
+	meter   *usage.Meter // flushed by tests alone
 }
 
 // startSite starts a server that the test ends.
@@ -50,6 +52,9 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 	if err != nil {
 		tb.Fatal(err)
 	}
+	meter := usage.New(ctl, usage.Options{})
+	cells.Stored = func(t id.Tenant, r id.Repo, n int64) { meter.SetStorage(usage.Key{Tenant: t, Repo: r}, n) }
+	opts.Meter = meter
 	rt, err := router.Open(tb.Context(), dir, cells)
 	if err != nil {
 		tb.Fatal(err)
@@ -71,7 +76,7 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 	go func() { rtDone <- rt.Run(rtCtx) }()
 	srv := server.New(ctl, rt, opts)
 	go func() { srvDone <- srv.Run(ctx, ln); close(srvDone) }()
-	s := &site{t: tb, url: "http://" + ln.Addr().String(), host: ln.Addr().String(), control: ctl, admin: secret, stop: stop, ended: srvDone, log: logs, server: srv}
+	s := &site{t: tb, url: "http://" + ln.Addr().String(), host: ln.Addr().String(), control: ctl, admin: secret, stop: stop, ended: srvDone, log: logs, server: srv, meter: meter}
 	tb.Cleanup(func() {
 		stop()
 		if err := <-srvDone; err != nil {
