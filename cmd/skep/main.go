@@ -55,7 +55,7 @@ func exitCode(err error) int {
 	switch errkind.Of(err) {
 	case errkind.NotFound:
 		return exitNotFound
-	case errkind.Unauthorized, errkind.Forbidden:
+	case errkind.Unauthorized, errkind.Forbidden, errkind.QuotaExceeded:
 		return exitDenied
 	case errkind.Conflict, errkind.Exists:
 		return exitConflict

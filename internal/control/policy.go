@@ -17,6 +17,7 @@ type Standing struct {
 	Lineage []id.Tenant    // the tenant, its parent, and so on up
 	Rules   []policy.Rules // the documents of these
 	Path    string         // of the tenant
+	Quotas  []TenantQuotas // of those of these that have any
 
 	Suspended policy.Suspension
 }
@@ -48,6 +49,13 @@ func (c *Control) Standing(ctx context.Context, t id.Tenant) (Standing, error) {
 			}, at)
 			if err != nil {
 				return err
+			}
+			most, err := quotasOf(q, at)
+			if err != nil {
+				return err
+			}
+			if len(most) > 0 {
+				s.Quotas = append(s.Quotas, TenantQuotas{Tenant: at, Path: up.Path, Most: most})
 			}
 			at = up.Parent
 		}

@@ -175,6 +175,9 @@ func (c *Control) SetMember(ctx context.Context, t id.Tenant, p id.Principal, ro
 }
 
 func setMember(q *txn, t id.Tenant, p id.Principal, role policy.Role) error {
+	if err := mustTakeMember(q, t, p); err != nil {
+		return err
+	}
 	if err := q.Exec(`INSERT INTO member (tenant_id, principal_id, role) VALUES (?, ?, ?)
 		ON CONFLICT (tenant_id, principal_id) DO UPDATE SET role = excluded.role`, t, p, role); err != nil {
 		return err

@@ -62,7 +62,10 @@ func (c *Control) createRepo(ctx context.Context, t id.Tenant, name string, publ
 			return err
 		}
 		r.TenantPath = tenant.Path
-		return mustBeFree(q, tenant, name, "")
+		if err := mustBeFree(q, tenant, name, ""); err != nil {
+			return err
+		}
+		return mustHaveRoom(q, tenant, QuotaRepos)
 	}
 	if err := c.db.Read(ctx, check); err != nil {
 		return Repo{}, err

@@ -41,6 +41,9 @@ func (c *Control) CreateTenant(ctx context.Context, path string) (Tenant, error)
 			if err := mustBeFree(q, parent, last, ""); err != nil {
 				return err
 			}
+			if err := mustHaveRoom(q, parent, QuotaChildren); err != nil {
+				return err
+			}
 		} else if err := pathMustBeFree(q, path); err != nil {
 			return err
 		}

@@ -15,31 +15,33 @@ type Kind uint8
 
 // The kinds, and what a caller does about each.
 const (
-	Internal     Kind = iota // a defect or a broken machine: log it, answer 500
-	Invalid                  // the input is malformed or breaks a rule: correct it
-	Unauthorized             // no valid credential came with the call: present one
-	Forbidden                // the caller is known and may see the resource, but may not do this
-	NotFound                 // there is no such thing, or the caller may not know that there is
-	Exists                   // the name is taken
-	Conflict                 // the state has moved on: read it again, then retry
-	TooLarge                 // a named limit was passed
-	Unavailable              // too much to do, or shutting down: retry later
-	RateLimited              // the caller asks more often than it may: retry when the answer says
-	Unsupported              // known, but not something this server does
+	Internal      Kind = iota // a defect or a broken machine: log it, answer 500
+	Invalid                   // the input is malformed or breaks a rule: correct it
+	Unauthorized              // no valid credential came with the call: present one
+	Forbidden                 // the caller is known and may see the resource, but may not do this
+	NotFound                  // there is no such thing, or the caller may not know that there is
+	Exists                    // the name is taken
+	Conflict                  // the state has moved on: read it again, then retry
+	TooLarge                  // a named limit was passed
+	Unavailable               // too much to do, or shutting down: retry later
+	RateLimited               // the caller asks more often than it may: retry when the answer says
+	QuotaExceeded             // what the tenant may have is used up: free some of it, or ask who sets its quotas
+	Unsupported               // known, but not something this server does
 )
 
 var texts = [...]string{
-	Internal:     "internal error",
-	Invalid:      "invalid",
-	Unauthorized: "authentication required",
-	Forbidden:    "forbidden",
-	NotFound:     "not found",
-	Exists:       "already exists",
-	Conflict:     "conflict",
-	TooLarge:     "too large",
-	Unavailable:  "unavailable",
-	RateLimited:  "rate limited",
-	Unsupported:  "not supported",
+	Internal:      "internal error",
+	Invalid:       "invalid",
+	Unauthorized:  "authentication required",
+	Forbidden:     "forbidden",
+	NotFound:      "not found",
+	Exists:        "already exists",
+	Conflict:      "conflict",
+	TooLarge:      "too large",
+	Unavailable:   "unavailable",
+	RateLimited:   "rate limited",
+	QuotaExceeded: "quota exceeded",
+	Unsupported:   "not supported",
 }
 
 func (k Kind) Error() string { return texts[k] }

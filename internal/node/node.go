@@ -147,7 +147,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		}
 		logins = append(logins, p)
 	}
-	n.meter = usage.New(n.control, usage.Options{Log: opts.Log})
+	n.meter = usage.New(n.control, usage.Options{Log: opts.Log, Flushed: func() { n.server.Flushed() }})
 	n.server = server.New(n.control, n.router, server.Options{
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,

@@ -148,7 +148,10 @@ func (s *Server) repo(ctx context.Context, p policy.Principal, a policy.Action, 
 	}
 	c := callOf(ctx)
 	c.used = usage.Key{Tenant: r.Tenant, Repo: r.ID}
-	return r, c.charge(s.rates.tenant(c, p, res.Tenant))
+	if err := c.charge(s.rates.tenant(c, p, res.Tenant)); err != nil {
+		return r, err
+	}
+	return r, c.charge(s.mayUse(ctx, c, r.Tenant))
 }
 
 // tenant finds a tenant for somebody who wants to do something with it.
@@ -325,6 +328,8 @@ func statusOf(err error) int {
 		return http.StatusServiceUnavailable
 	case errkind.RateLimited:
 		return http.StatusTooManyRequests
+	case errkind.QuotaExceeded:
+		return http.StatusForbidden
 	case errkind.Unsupported:
 		return http.StatusNotImplemented
 	case errkind.Internal:

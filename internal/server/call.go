@@ -41,6 +41,8 @@ type call struct {
 
 	used usage.Key  // whose use this is; empty until somebody was found to have access
 	op   usage.Kind // which operation it counts as
+	next usage.Kind // of which operation it is the beginning, if it is none itself
+	owes []*budget  // whose quotas of bytes its answer counts against
 
 	place place
 	w     answer

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -117,6 +118,9 @@ func (s *Server) refusalHeaders(c *call, err error) int {
 		s.metrics.refused.Inc()
 	case http.StatusTooManyRequests:
 		s.rates.headers(c, c.w.Header())
+		if spent, ok := errors.AsType[quotaSpent](err); ok {
+			c.w.Header()["Retry-After"] = []string{strconv.FormatInt(seconds(spent.retry), 10)}
+		}
 	}
 	return status
 }

@@ -122,8 +122,10 @@ func (s *Server) serveInfoRefs(c *call, r *http.Request, p gitPath) {
 	var err error
 	switch serviceOf(r) {
 	case uploadPack:
+		c.next = usage.Fetch
 		err = s.enter(c, r, s.calls, func(context.Context) error { return s.advertiseUpload(c, r, p) })
 	case receivePack:
+		c.next = usage.Push
 		err = s.enter(c, r, s.calls, func(context.Context) error { return s.advertiseReceive(c, r, p) })
 	case "":
 		err = errDumb

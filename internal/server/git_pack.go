@@ -121,7 +121,9 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 		return err
 	}
 	out := c.begin(receiveResult)
-	return out.finish(cell.ReceivePack(ctx, in, out, s.receiveOptions(r, w)))
+	opts := s.receiveOptions(r, w)
+	opts.MayStore = func() error { return s.mayStore(ctx, repo.Tenant) }
+	return out.finish(cell.ReceivePack(ctx, in, out, opts))
 }
 
 // startsPush looks at a push's first bytes: is it a probe, or the length of a pkt-line? Anything else must not create a

@@ -88,6 +88,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerHistory()
 	a.registerPacks()
 	a.registerUsage()
+	a.registerQuotas()
 	describeProblems(config.OpenAPI)
 
 	document := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })

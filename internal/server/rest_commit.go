@@ -30,6 +30,9 @@ func (a *restAPI) createCommit(ctx context.Context, p policy.Principal, in *stru
 		return nil, err
 	}
 	defer cell.Release()
+	if err := a.mayStore(ctx, r.Tenant); err != nil {
+		return nil, err
+	}
 	req := router.CommitRequest{Parent: want.ExpectedParent, Writer: w}
 	if want.Branch == "" {
 		return nil, fmt.Errorf("branch is missing: %w", errkind.Invalid)

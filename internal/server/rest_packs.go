@@ -123,18 +123,19 @@ func (a *restAPI) pushPack(ctx context.Context, p policy.Principal, in *struct {
 	New         git.OID `query:"new" doc:"With a bare pack: the value it gets. Default, or 40 zeros: delete it"`
 },
 ) (*pushOut, error) {
-	cell, _, w, err := a.openToWrite(ctx, p, in.Repo)
+	cell, r, w, err := a.openToWrite(ctx, p, in.Repo)
 	if err != nil {
 		return nil, err
 	}
 	defer cell.Release()
 	c := callOf(ctx)
+	mayStore := func() error { return a.mayStore(ctx, r.Tenant) }
 	c.body.limit = a.opts.MaxPackBytes
 	var body io.Reader = http.NoBody
 	if c.body.rc != nil {
 		body = &c.body
 	}
-	res, err := pushTo(ctx, w, cell, body, in.ContentType, client.PushUpdate{Ref: in.Ref, Old: in.Old, New: in.New})
+	res, err := pushTo(ctx, w, cell, mayStore, body, in.ContentType, client.PushUpdate{Ref: in.Ref, Old: in.Old, New: in.New})
 	if err != nil {
 		_, _ = io.CopyN(io.Discard, body, maxDrain) // the push has failed already
 		if status := statusOf(err); status < http.StatusInternalServerError {
@@ -153,7 +154,7 @@ func (a *restAPI) pushPack(ctx context.Context, p policy.Principal, in *struct {
 }
 
 // pushTo reads the updates and the pack, and does all or nothing.
-func pushTo(ctx context.Context, w protocol.Writer, cell *router.Repo, body io.Reader, contentType string, single client.PushUpdate) (client.PushResult, error) {
+func pushTo(ctx context.Context, w protocol.Writer, cell *router.Repo, mayStore func() error, body io.Reader, contentType string, single client.PushUpdate) (client.PushResult, error) {
 	var none client.PushResult
 	updates, pack, err := readPush(body, contentType, single)
 	if err != nil {
@@ -166,6 +167,9 @@ func pushTo(ctx context.Context, w protocol.Writer, cell *router.Repo, body io.R
 	objects := cell.View().Objects
 	var q *odb.Quarantine
 	if pack != nil {
+		if err := mayStore(); err != nil {
+			return none, err
+		}
 		if q, err = cell.Quarantine(ctx, pack, func(string, int, int) {}); err != nil {
 			return none, err
 		}

@@ -103,6 +103,11 @@ func (a *restAPI) createRepo(ctx context.Context, p policy.Principal, in *struct
 	if len(want.InitialContent) > maxChanges {
 		return nil, errTooManyChanges
 	}
+	if len(want.InitialContent) > 0 {
+		if err := a.mayStore(ctx, t.ID); err != nil {
+			return nil, err
+		}
+	}
 	r, err := a.control.CreateRepo(ctx, t.ID, want.Name, want.Visibility == client.Public, func(r control.Repo) error {
 		if err := a.router.Create(ctx, r.Tenant, r.ID, branch); err != nil || len(want.InitialContent) == 0 {
 			return err

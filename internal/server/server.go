@@ -133,6 +133,7 @@ type Server struct {
 	replies   replies
 	guesses   *limit.Window // of terminals' codes, by principal
 	polls     *limit.Bucket // of terminals for their tokens, by terminal
+	budgets   budgets
 	metrics   *metrics
 	transfers *pool
 	calls     *pool
@@ -161,6 +162,7 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	s.guesses, s.polls = limit.NewWindow(deviceGuesses, limit.Options{}), limit.NewBucket(devicePolls, limit.Options{})
 	s.sites = newOtherSites(opts.Origins)
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
+	s.budgets.load = ctl.QuotaUse
 	s.metrics = newMetrics(s)
 	s.api = s.newAPI()
 	return s

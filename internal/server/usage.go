@@ -13,6 +13,9 @@ func (s *Server) count(c *call, took time.Duration) {
 	if s.opts.Meter == nil || c.used.Tenant == "" {
 		return
 	}
+	for _, b := range c.owes {
+		b.out.Add(c.w.bytes)
+	}
 	s.opts.Meter.Count(c.used, usage.Use{Op: c.op, In: c.body.bytes, Out: c.w.bytes, Took: took})
 }
 

@@ -41,7 +41,7 @@ func publicText(err error) string {
 	switch k := errkind.Of(err); k {
 	case errkind.Internal:
 		text = k.Error()
-	case errkind.Invalid, errkind.Forbidden, errkind.Conflict:
+	case errkind.Invalid, errkind.Forbidden, errkind.Conflict, errkind.QuotaExceeded:
 		text = strings.TrimSuffix(text, ": "+k.Error())
 	case errkind.Unauthorized, errkind.NotFound, errkind.Exists, errkind.TooLarge, errkind.Unavailable, errkind.RateLimited,
 		errkind.Unsupported:

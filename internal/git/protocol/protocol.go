@@ -141,6 +141,7 @@ type ReceiveOptions struct {
 	Stateless bool
 	Agent     string
 	Writer    Writer
+	MayStore  func() error // asked before a pack is read; its error refuses the push. nil: always
 }
 
 // agentOr returns how this side calls itself.

@@ -87,6 +87,9 @@ func (p *push) run(ctx context.Context) error {
 		if p.opts.Stateless {
 			p.drain(ctx)
 		}
+		if errors.Is(unpackErr, errkind.QuotaExceeded) {
+			p.mux.Progress(publicText(unpackErr) + "\n") // what the report says is cut by some clients
+		}
 	} else {
 		updateErr = p.update(ctx, q)
 	}
@@ -107,6 +110,12 @@ func (p *push) unpack(ctx context.Context) (*odb.Quarantine, error) {
 	if !p.cmds.hasPack() {
 		p.mux.begin(nil)
 		return nil, nil
+	}
+	if p.opts.MayStore != nil {
+		if err := p.opts.MayStore(); err != nil {
+			p.mux.begin(nil)
+			return nil, err
+		}
 	}
 	pg := receiveProgress{mux: p.mux, quiet: p.cmds.quiet}
 	q, err := p.rc.Quarantine(ctx, p.pr.Rest(), pg.note)
@@ -197,7 +206,8 @@ func reason(u git.RefUpdate, err error) string {
 		return "missing necessary objects"
 	case errkind.Unavailable, errkind.RateLimited:
 		return "server is busy, try again later"
-	case errkind.Invalid, errkind.Unauthorized, errkind.Forbidden, errkind.Conflict, errkind.TooLarge, errkind.Unsupported:
+	case errkind.Invalid, errkind.Unauthorized, errkind.Forbidden, errkind.Conflict, errkind.TooLarge,
+		errkind.QuotaExceeded, errkind.Unsupported:
 		if text == "" || text == k.Error() {
 			return failed
 		}
