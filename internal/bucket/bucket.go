@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/trace"
 )
 
 // Bucket is a directory of files. It is safe for concurrent use.
@@ -43,7 +44,10 @@ type Upload struct {
 
 // Put moves finished files into the bucket. When it returns nil, they survive a crash. An error may leave some of them
 // there, as complete files. What a key had before is replaced; since files are immutable, it was the same.
-func (b *Bucket) Put(ctx context.Context, uploads ...Upload) error {
+func (b *Bucket) Put(ctx context.Context, uploads ...Upload) (err error) {
+	ctx, span := trace.Start(ctx, trace.BucketPut)
+	span.Number(trace.Files, int64(len(uploads)))
+	defer func() { span.End(err) }()
 	var dirs []string
 	for _, u := range uploads {
 		if err := ctx.Err(); err != nil {

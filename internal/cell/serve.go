@@ -8,11 +8,14 @@ import (
 	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/pack"
 	"github.com/skep-dev/skep/internal/git/protocol"
+	"github.com/skep-dev/skep/internal/trace"
 )
 
 // UploadPack serves one fetch, through the answer cache.
-func (c *Cell) UploadPack(ctx context.Context, in io.Reader, out io.Writer, opts protocol.UploadOptions) error {
+func (c *Cell) UploadPack(ctx context.Context, in io.Reader, out io.Writer, opts protocol.UploadOptions) (err error) {
 	defer c.Hold()()
+	ctx, span := trace.Start(ctx, trace.CellServe)
+	defer func() { span.End(err) }()
 	if opts.Cache == nil && c.opts.Answers != nil {
 		opts.Cache = answers{c}
 	}
@@ -20,13 +23,17 @@ func (c *Cell) UploadPack(ctx context.Context, in io.Reader, out io.Writer, opts
 }
 
 // ReceivePack serves one push.
-func (c *Cell) ReceivePack(ctx context.Context, in io.Reader, out io.Writer, opts protocol.ReceiveOptions) error {
+func (c *Cell) ReceivePack(ctx context.Context, in io.Reader, out io.Writer, opts protocol.ReceiveOptions) (err error) {
 	defer c.Hold()()
+	ctx, span := trace.Start(ctx, trace.CellReceive)
+	defer func() { span.End(err) }()
 	return protocol.ReceivePack(ctx, c, in, out, opts)
 }
 
 // Quarantine keeps a pack aside: see protocol.Receiver. The caller holds the cell until it has closed the quarantine.
-func (c *Cell) Quarantine(ctx context.Context, r io.Reader, progress func(stage string, done, total int)) (*odb.Quarantine, error) {
+func (c *Cell) Quarantine(ctx context.Context, r io.Reader, progress func(stage string, done, total int)) (q *odb.Quarantine, err error) {
+	ctx, span := trace.Start(ctx, trace.CellTakeIn)
+	defer func() { span.End(err) }()
 	opts := c.receiveOptions()
 	opts.Progress = progress
 	return c.state.Load().objects.Receive(ctx, r, opts)

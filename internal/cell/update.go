@@ -11,6 +11,7 @@ import (
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/protocol"
+	"github.com/skep-dev/skep/internal/trace"
 )
 
 const (
@@ -50,6 +51,8 @@ func (c *Cell) Update(ctx context.Context, q *odb.Quarantine, updates []git.RefU
 }
 
 func (c *Cell) update(ctx context.Context, p *push) (errs []error, err error) {
+	ctx, span := trace.Start(ctx, trace.CellCommit)
+	defer func() { span.End(err) }()
 	defer func() {
 		if p.restored == nil {
 			return

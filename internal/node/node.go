@@ -34,6 +34,7 @@ import (
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/server"
+	"github.com/skep-dev/skep/internal/trace"
 	"github.com/skep-dev/skep/internal/usage"
 )
 
@@ -73,6 +74,9 @@ type Options struct {
 	Logins   []login.Config // OpenID Connect providers by which people log in
 	TokenTTL time.Duration  // of a terminal's token that a person confirms; 0: 30 days
 
+	TraceEndpoint string  // where spans go, OTLP over HTTP: http://127.0.0.1:4318; "": nowhere, at no cost
+	TraceSample   float64 // of how many requests, 0 to 1
+
 	Rates      map[string]limit.Quota // how often, by the names of RateLimits; the zero Quota switches one off; missing: its default
 	RateExempt []netip.Prefix         // whose requests are not counted; nil: this machine's
 }
@@ -90,6 +94,7 @@ type Node struct {
 	router   *router.Router
 	outbound *outbound.Client
 	meter    *usage.Meter
+	tracer   *trace.Tracer // nil: nobody follows requests
 	server   *server.Server
 	listener net.Listener
 	first    string
@@ -109,7 +114,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	n = &Node{opts: opts}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.Close())
+			err = errors.Join(err, n.Close(), n.tracer.Close(ctx))
 			n = nil
 		}
 	}()
@@ -121,6 +126,12 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	tlsConfig, err := opts.clientTLS()
 	if err != nil {
 		return n, err
+	}
+	if opts.TraceEndpoint != "" {
+		n.tracer, err = trace.Open(ctx, trace.Options{Endpoint: opts.TraceEndpoint, Sample: opts.TraceSample, Version: opts.Version, Log: opts.Log})
+		if err != nil {
+			return n, err
+		}
 	}
 	if err := os.MkdirAll(opts.DataDir, 0o700); err != nil {
 		return n, fmt.Errorf("make data directory: %w", err)
@@ -153,7 +164,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout, DeleteGrace: opts.DeleteGrace,
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
-		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL, Meter: n.meter,
+		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL, Meter: n.meter, Tracer: n.tracer,
 	})
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {
@@ -256,7 +267,11 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		return nil // rest has ended: that is how the router ends
 	})
-	return g.Wait()
+	err := g.Wait()
+	if e := n.tracer.Close(ctx); e != nil {
+		n.opts.Log.WarnContext(rest, "last traces dropped", "error", e) // nothing of what was served is lost with them
+	}
+	return err
 }
 
 // Close closes what is open. It is called once, after Run if that was called.

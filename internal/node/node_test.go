@@ -29,7 +29,14 @@ func start(t *testing.T, dir string) (n *node.Node, stop func()) {
 // startOn runs a node whose control plane is at an address.
 func startOn(t *testing.T, dir, address string) (n *node.Node, stop func()) {
 	t.Helper()
-	n, err := node.New(t.Context(), node.Options{DataDir: dir, Control: address, HTTPAddr: "127.0.0.1:0", DrainTimeout: 5 * time.Second})
+	return startWith(t, node.Options{DataDir: dir, Control: address})
+}
+
+// startWith runs a node with options.
+func startWith(t *testing.T, opts node.Options) (n *node.Node, stop func()) {
+	t.Helper()
+	opts.HTTPAddr, opts.DrainTimeout = "127.0.0.1:0", 5*time.Second
+	n, err := node.New(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

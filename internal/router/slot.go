@@ -11,6 +11,7 @@ import (
 	"github.com/skep-dev/skep/internal/cell"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/trace"
 )
 
 // slot is the place of one cell that is open, opening or closing. A repository has one at a time, so that its database
@@ -124,7 +125,14 @@ func (r *Router) victim(before time.Time) *slot {
 }
 
 // await opens the cell, or waits until another caller has.
-func (r *Router) await(ctx context.Context, s *slot, mine bool) (*slot, error) {
+func (r *Router) await(ctx context.Context, s *slot, mine bool) (_ *slot, err error) {
+	select {
+	case <-s.ready: // mostly: there is nothing to trace
+	default:
+		var span trace.Span
+		ctx, span = trace.Start(ctx, trace.CellOpen)
+		defer func() { span.End(err) }()
+	}
 	if mine {
 		r.open(ctx, s)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/trace"
 	"github.com/skep-dev/skep/internal/usage"
 )
 
@@ -43,6 +44,8 @@ type call struct {
 	op   usage.Kind // which operation it counts as
 	next usage.Kind // of which operation it is the beginning, if it is none itself
 	owes []*budget  // whose quotas of bytes its answer counts against
+
+	span trace.Span
 
 	place place
 	w     answer
@@ -144,6 +147,7 @@ func (s *Server) finish(c *call, r *http.Request) {
 	took := time.Since(c.started)
 	s.metrics.done(c, took)
 	s.count(c, took)
+	c.endSpan(p)
 	s.logAccess(c, r, took)
 	if p != nil {
 		panic(http.ErrAbortHandler) // the client must not take what it got for the whole answer

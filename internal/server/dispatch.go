@@ -22,14 +22,14 @@ func (s *Server) dispatch(c *call, r *http.Request) {
 	case len(path) > maxPathBytes:
 		s.refuse(c, r, tooLongPath)
 	case strings.HasPrefix(path, "/api/"):
-		s.serveAPI(c, r)
+		s.serveAPI(c, s.trace(c, r))
 	case path == "/healthz" || path == "/readyz" || path == "/metrics" || path == "/":
 		c.route = routeSystem
 		s.serveSystem(c, r)
 	case path == "/login" || path == "/logout" || strings.HasPrefix(path, "/login/"):
 		s.serveLogin(c, r)
 	default:
-		s.serveGit(c, r)
+		s.serveGit(c, s.trace(c, r))
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
 	"github.com/skep-dev/skep/internal/router"
+	"github.com/skep-dev/skep/internal/trace"
 	"github.com/skep-dev/skep/internal/usage"
 )
 
@@ -72,6 +73,8 @@ type Options struct {
 	Outbound *outbound.Client // asks addresses that users name; nil: one that reaches public addresses
 
 	Meter *usage.Meter // counts what tenants use; nil: nobody does
+
+	Tracer *trace.Tracer // follows requests; nil: nobody does
 
 	HeaderTimeout time.Duration // for a TLS handshake, and for a request's headers: who takes longer is a slowloris; 0: 10 s
 	// IdleTimeout ends a request whose client neither sends nor takes anything for so long; 0: 2 min. There is no limit
