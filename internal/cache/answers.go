@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -58,7 +59,15 @@ type Answers struct {
 	files  uint64 // how many files there ever were: names the next
 	closed bool
 	makers sync.WaitGroup
+
+	shared, made atomic.Int64
 }
+
+// Shared is how many calls got an answer that was kept or just being made.
+func (a *Answers) Shared() int64 { return a.shared.Load() }
+
+// Made is how many calls had one made.
+func (a *Answers) Made() int64 { return a.made.Load() }
 
 // OpenAnswers makes a cache of at most memory bytes in memory and disk bytes in files below dir. Answers do not outlive
 // the process: what another one left in dir is removed.
@@ -115,17 +124,21 @@ func (a *Answers) join(ctx context.Context, key Key, hold func() func(), produce
 		return nil, nil, fmt.Errorf("answer cache is closed: %w", errkind.Unavailable)
 	}
 	if an, ok := a.memory.Get(key); ok {
+		a.shared.Add(1)
 		return an, an.enter(), nil
 	}
 	if an, ok := a.disk.Get(key); ok {
 		if err := an.reopen(); err != nil {
 			return nil, nil, err
 		}
+		a.shared.Add(1)
 		return an, an.enter(), nil
 	}
 	if an, ok := a.running[key]; ok {
+		a.shared.Add(1)
 		return an, an.enter(), nil
 	}
+	a.made.Add(1)
 	release := func() {}
 	if hold != nil {
 		release = hold()

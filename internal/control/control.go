@@ -63,6 +63,8 @@ type Options struct {
 	KeepFirst func(secret string) error
 	// FetchKeys gets the document at a URL that a tenant names. nil: issuers' keys must be sent.
 	FetchKeys func(ctx context.Context, url string) ([]byte, error)
+	// Observe is told how long each transaction took, and what became of it. nil: nobody is.
+	Observe func(write bool, took time.Duration, err error)
 	// Log hears when the database does not answer Run. nil: nobody does.
 	Log *slog.Logger
 }
@@ -73,6 +75,9 @@ func Open(ctx context.Context, where string, opts Options) (c *Control, firstSec
 	db, pulse, err := openDatabase(ctx, where, opts.MustExist)
 	if err != nil {
 		return nil, "", fmt.Errorf("open control plane: %w", err)
+	}
+	if opts.Observe != nil {
+		db = observed{db, opts.Observe}
 	}
 	c = &Control{db: db, pulse: pulse, now: time.Now, log: opts.Log, making: map[repoKey]bool{}}
 	c.fetchKeys = opts.FetchKeys

@@ -221,10 +221,21 @@ func mustHaveRoom(q conn, t Tenant, k Quota) error {
 // a tenant has is not the business of those below it.
 func SpentQuota(owner, tenant string, k Quota, used, most string) error {
 	if owner != tenant {
-		return fmt.Errorf("%s, which %s belongs to, has used up its quota of %s: %w", owner, tenant, k, errkind.QuotaExceeded)
+		return QuotaError{k, fmt.Sprintf("%s, which %s belongs to, has used up its quota of %s", owner, tenant, k)}
 	}
-	return fmt.Errorf("%s has used %s of %s of its quota of %s: remove some, or ask who sets it for more: %w", owner, used, most, k, errkind.QuotaExceeded)
+	return QuotaError{k, fmt.Sprintf("%s has used %s of %s of its quota of %s: remove some, or ask who sets it for more", owner, used, most, k)}
 }
+
+// QuotaError is the refusal of what a quota has no room for.
+type QuotaError struct {
+	Quota Quota
+	text  string
+}
+
+func (e QuotaError) Error() string { return e.text }
+
+// Unwrap is errkind.QuotaExceeded.
+func (e QuotaError) Unwrap() error { return errkind.QuotaExceeded }
 
 // mustTakeMember is mustHaveRoom for a principal who is perhaps a member already.
 func mustTakeMember(q conn, t id.Tenant, p id.Principal) error {

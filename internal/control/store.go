@@ -117,6 +117,28 @@ func (a adapted[C, R]) Write(ctx context.Context, fn func(conn) error) error {
 // Close is the DB's.
 func (a adapted[C, R]) Close() error { return a.db.Close() }
 
+// observed is a database whose transactions somebody watches.
+type observed struct {
+	database
+	tell func(write bool, took time.Duration, err error)
+}
+
+// Read is the database's.
+func (o observed) Read(ctx context.Context, fn func(conn) error) error {
+	started := time.Now()
+	err := o.database.Read(ctx, fn)
+	o.tell(false, time.Since(started), err)
+	return err
+}
+
+// Write is the database's.
+func (o observed) Write(ctx context.Context, fn func(conn) error) error {
+	started := time.Now()
+	err := o.database.Write(ctx, fn)
+	o.tell(true, time.Since(started), err)
+	return err
+}
+
 type adaptedConn[R row] struct{ c connOf[R] }
 
 // Exec is the Conn's.

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/skep-dev/skep/internal/certs"
@@ -97,7 +98,9 @@ type Node struct {
 	tracer   *trace.Tracer // nil: nobody follows requests
 	server   *server.Server
 	listener net.Listener
-	first    string
+
+	transactions *transactions
+	first        string
 }
 
 // New opens the data directory, making it if need be, and listens. Connections wait until Run.
@@ -111,7 +114,7 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	n = &Node{opts: opts}
+	n = &Node{opts: opts, transactions: newTransactions()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close(), n.tracer.Close(ctx))
@@ -166,6 +169,11 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
 		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL, Meter: n.meter, Tracer: n.tracer,
 	})
+	for _, c := range []prometheus.Collector{n.transactions.took, n.transactions.failed} {
+		if err := n.server.Register(c); err != nil {
+			return n, fmt.Errorf("register metrics: %w", err)
+		}
+	}
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {
 		return n, fmt.Errorf("listen: %w", err)

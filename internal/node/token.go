@@ -39,6 +39,7 @@ func (n *Node) openControl(ctx context.Context) (err error) {
 	n.control, n.first, err = control.Open(ctx, where, control.Options{
 		Log:       n.opts.Log,
 		FetchKeys: n.outbound.Read,
+		Observe:   n.transactions.observe,
 		KeepFirst: func(secret string) error {
 			written = true
 			return n.writeToken(secret + "\n")

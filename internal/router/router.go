@@ -285,6 +285,9 @@ func (r *Router) OpenCells() int {
 	return len(r.slots)
 }
 
+// Answers is how many fetches got an answer that was kept, and how many had one made.
+func (r *Router) Answers() (shared, made int64) { return r.answers.Shared(), r.answers.Made() }
+
 // Cells yields the identifiers of all cells on disk, for an offline check of what the control plane knows.
 func (r *Router) Cells() iter.Seq2[id.Repo, error] {
 	return func(yield func(id.Repo, error) bool) {

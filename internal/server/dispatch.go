@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
@@ -110,6 +111,9 @@ func (s *Server) refuse(c *call, r *http.Request, err error) {
 // refusalHeaders sets the headers that belong to a refusal's status.
 func (s *Server) refusalHeaders(c *call, err error) int {
 	status := statusOf(err)
+	if over, ok := errors.AsType[control.QuotaError](err); ok && over.Quota != control.QuotaStorage {
+		s.metrics.overQuota[over.Quota].Inc()
+	}
 	switch status {
 	case http.StatusUnauthorized:
 		c.w.Header()["Www-Authenticate"] = challenge

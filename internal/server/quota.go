@@ -166,6 +166,7 @@ func (s *Server) mayStore(ctx context.Context, t id.Tenant) error {
 			if err != nil {
 				return err
 			}
+			s.metrics.overQuota[control.QuotaStorage].Inc() // here, as git is told of it in an answer that is no refusal
 			return control.SpentQuota(q.Path, own.Path, control.QuotaStorage, size(used), size(most))
 		}
 	}
@@ -176,6 +177,7 @@ func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // spent is the refusal of an operation for which a tenant has no quota left before some time.
 func (s *Server) spent(q control.TenantQuotas, k control.Quota) error {
+	s.metrics.overQuota[k].Inc()
 	return quotaSpent{fmt.Sprintf("%s has used up its quota of %s", q.Path, k), s.control.Until(k)}
 }
 

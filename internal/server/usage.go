@@ -10,7 +10,13 @@ import (
 
 // count notes what a request used, for those whose it was.
 func (s *Server) count(c *call, took time.Duration) {
-	if s.opts.Meter == nil || c.used.Tenant == "" {
+	if c.used.Tenant == "" {
+		return
+	}
+	if c.op != usage.None {
+		s.metrics.operations[c.op].Inc()
+	}
+	if s.opts.Meter == nil {
 		return
 	}
 	for _, b := range c.owes {
