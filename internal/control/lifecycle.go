@@ -78,7 +78,13 @@ func (c *Control) MoveTenant(ctx context.Context, t Tenant, parent id.Tenant, na
 		if err != nil {
 			return err
 		}
-		return q.record(audit.Entry{Action: "tenant.move", Tenant: string(t.ID), Resource: found.resource(), Detail: "to " + out.Path + ended})
+		if err := q.record(audit.Entry{Action: "tenant.move", Tenant: string(t.ID), Resource: found.resource(), Detail: "to " + out.Path + ended}); err != nil {
+			return err
+		}
+		if parent == found.Parent {
+			return nil // another name
+		}
+		return mustFit(q, out)
 	}, c.cache.dropTenants, lineageKind, principalKind, repoKind)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("move tenant: %w", err)
@@ -320,8 +326,10 @@ func (c *Control) RestoreTenant(ctx context.Context, t, parent id.Tenant, name s
 		if err := q.Exec("UPDATE tenant SET deleted = 0, deleted_with = '', deleted_path = '' WHERE deleted_with = ?", t); err != nil {
 			return err
 		}
-		out, err = tenantByID(q, t)
-		return err
+		if out, err = tenantByID(q, t); err != nil {
+			return err
+		}
+		return mustFit(q, out)
 	}, c.cache.dropTenants, lineageKind, principalKind, repoKind)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("restore tenant: %w", err)

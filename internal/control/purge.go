@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/usage"
 )
 
 // The end of what was deleted comes in steps, each of which a crash may follow:
@@ -76,6 +77,9 @@ func (c *Control) purgeRepos(ctx context.Context, removeCell func(Repo) error) (
 		}
 		err := c.change(ctx, func(q *txn) error {
 			if err := q.recordRepo("repo.purge", r, string(r.ID)); err != nil {
+				return err
+			}
+			if err := endStorage(q, usage.Key{Tenant: r.Tenant, Repo: r.ID}, q.at); err != nil {
 				return err
 			}
 			return q.Exec("DELETE FROM repo WHERE tenant_id = ? AND repo_id = ?", r.Tenant, r.ID)

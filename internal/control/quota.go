@@ -109,12 +109,13 @@ func (c *Control) SetQuotas(ctx context.Context, t id.Tenant, most Quotas) error
 	return nil
 }
 
-// stock are the quotas on what is there, each with a query that counts it in a tenant and below.
+// stock are the quotas on what is there, each with a query that counts it in a tenant and below. What is deleted and can be restored
+// takes storage, and counts for nothing else.
 var stock = map[Quota]string{
 	QuotaStorage:  "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM storage JOIN below USING (tenant_id)",
-	QuotaRepos:    "SELECT COUNT(*) FROM repo JOIN below USING (tenant_id)",
-	QuotaChildren: "SELECT COUNT(*) - 1 FROM below",
-	QuotaMembers:  "SELECT COUNT(*) FROM member JOIN below USING (tenant_id)",
+	QuotaRepos:    "SELECT COUNT(*) FROM repo JOIN below USING (tenant_id) JOIN tenant USING (tenant_id) WHERE deleted = 0",
+	QuotaChildren: "SELECT COUNT(*) - 1 FROM below JOIN tenant USING (tenant_id) WHERE deleted = 0",
+	QuotaMembers:  "SELECT COUNT(*) FROM member JOIN below USING (tenant_id) JOIN tenant USING (tenant_id) WHERE deleted = 0",
 }
 
 // flow are the quotas on what is used in a time.
@@ -142,7 +143,7 @@ func (c *Control) QuotaUse(ctx context.Context, t id.Tenant) (out Quotas, err er
 			}
 		}
 		sums := map[total]int64{}
-		for r, err := range q.Query(below+`SELECT period, since, kind, CAST(SUM(amount) AS BIGINT) FROM usage_total JOIN below USING (tenant_id)
+		for r, err := range q.Query(family+`SELECT period, since, kind, CAST(SUM(amount) AS BIGINT) FROM usage_total JOIN below USING (tenant_id)
 			WHERE period = 'hour' AND since = ?3 OR period = 'day' AND since = ?4 OR period = 'month' AND since = ?5 GROUP BY 1, 2, 3`,
 			t, true, perHour.start(now), perDay.start(now), perMonth.start(now)) {
 			if err != nil {
@@ -169,7 +170,7 @@ func (c *Control) QuotaUse(ctx context.Context, t id.Tenant) (out Quotas, err er
 }
 
 func inStock(q conn, t id.Tenant, k Quota) (n int64, err error) {
-	_, err = q.First(below+stock[k], func(r row) { n = r.Int64(0) }, t, true)
+	_, err = q.First(family+stock[k], func(r row) { n = r.Int64(0) }, t, true)
 	return n, err
 }
 
@@ -192,18 +193,30 @@ func (c *Control) Until(k Quota) time.Duration {
 }
 
 // mustHaveRoom refuses one more thing in a tenant for which it, or a tenant above it, has no quota left.
-func mustHaveRoom(q conn, t Tenant, k Quota) error {
+func mustHaveRoom(q conn, t Tenant, k Quota) error { return mustAllow(q, t, 1, k) }
+
+// mustFit refuses a tenant that has come to its place with all that is below it, if there is more of it than it, or a tenant above
+// it, has quotas for.
+func mustFit(q conn, t Tenant) error {
+	return mustAllow(q, t, 0, QuotaStorage, QuotaRepos, QuotaChildren, QuotaMembers)
+}
+
+// mustAllow refuses so many more things of some kinds in a tenant.
+func mustAllow(q conn, t Tenant, more int64, kinds ...Quota) error {
 	for at := t; ; {
-		most, there := int64(0), false
-		if _, err := q.First("SELECT most FROM quota WHERE tenant_id = ? AND kind = ?", func(r row) { most, there = r.Int64(0), true }, at.ID, k); err != nil {
-			return err
-		}
-		if there {
+		for _, k := range kinds {
+			most, there := int64(0), false
+			if _, err := q.First("SELECT most FROM quota WHERE tenant_id = ? AND kind = ?", func(r row) { most, there = r.Int64(0), true }, at.ID, k); err != nil {
+				return err
+			}
+			if !there {
+				continue
+			}
 			n, err := inStock(q, at.ID, k)
 			if err != nil {
 				return err
 			}
-			if n >= most {
+			if n+more > most {
 				return SpentQuota(at.Path, t.Path, k, fmt.Sprint(n), fmt.Sprint(most))
 			}
 		}

@@ -77,6 +77,29 @@ func testQuotasHoldUpTheTree(t *testing.T, db backend) {
 	wantKind(t, "of nobody", c.SetQuotas(ctx, "ten_none", nil), errkind.NotFound)
 }
 
+// TestNoWayAroundQuotas: what was deleted counts no more, and does not come back, or from elsewhere, beyond a quota.
+func TestNoWayAroundQuotas(t *testing.T) { onEach(t, testNoWayAroundQuotas) }
+
+func testNoWayAroundQuotas(t *testing.T, db backend) {
+	c := open(t, db)
+	ctx := t.Context()
+	acme, other := tenant(t, c, "acme"), tenant(t, c, "other")
+	must0(t, c.SetQuotas(ctx, acme.ID, control.Quotas{control.QuotaRepos: 1, control.QuotaChildren: 1}))
+	one := tenant(t, c, "acme/one")
+	repo(t, c, one.ID, "site")
+	must0(t, c.DeleteTenant(ctx, one.ID, true))
+	two := tenant(t, c, "acme/two")
+	repo(t, c, two.ID, "site")
+	wantKind(t, "a child that comes back", second(c.RestoreTenant(ctx, one.ID, acme.ID, "one")), errkind.QuotaExceeded)
+	back, err := c.RestoreTenant(ctx, one.ID, other.ID, "one")
+	must0(t, err)
+	wantKind(t, "a child that moves in", second(c.MoveTenant(ctx, back, acme.ID, "one")), errkind.QuotaExceeded)
+	must0(t, c.SetQuotas(ctx, acme.ID, control.Quotas{control.QuotaRepos: 1, control.QuotaChildren: 2}))
+	wantKind(t, "its repository", second(c.MoveTenant(ctx, back, acme.ID, "one")), errkind.QuotaExceeded)
+	must0(t, c.SetQuotas(ctx, acme.ID, control.Quotas{control.QuotaRepos: 2}))
+	must0(t, second(c.MoveTenant(ctx, back, acme.ID, "one")))
+}
+
 func TestUseOfTimeEnds(t *testing.T) { onEach(t, testUseOfTimeEnds) }
 
 func testUseOfTimeEnds(t *testing.T, db backend) {
