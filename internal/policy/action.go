@@ -48,6 +48,9 @@ const (
 	JobRun    Action = "job.run"
 	JobCancel Action = "job.cancel"
 	JobAdmin  Action = "job.admin"
+
+	SecretList  Action = "secret.list"  // names and versions; nobody reads a value
+	SecretWrite Action = "secret.write" // set, restore, delete
 )
 
 // actionRow says of an action what it is done to, from which built-in role on, and from which scope of a token on.
@@ -92,6 +95,8 @@ var actions = [...]actionRow{
 	{JobRun, KindJob, Writer, ScopeWrite},
 	{JobCancel, KindJob, Writer, ScopeWrite},
 	{JobAdmin, KindJob, Owner, ScopeAdmin},
+	{SecretList, KindSecret, Owner, ScopeAdmin},
+	{SecretWrite, KindSecret, Owner, ScopeAdmin},
 }
 
 // Actions lists all actions.

@@ -19,6 +19,7 @@ type Kind string
 //	config/TYPE/ID[.FIELD][@ENV]      config/service/api.replicas@production
 //	env/NAME                          env/production
 //	job/TENANT/NAME[/WORKFLOW]        job/acme/api/release
+//	secret/TENANT[/REPO]/NAME         secret/acme/api/DEPLOY_KEY
 const (
 	KindServer Kind = "server"
 	KindTenant Kind = "tenant"
@@ -26,6 +27,7 @@ const (
 	KindConfig Kind = "config"
 	KindEnv    Kind = "env"
 	KindJob    Kind = "job"
+	KindSecret Kind = "secret"
 )
 
 // anyKind stands for every kind in a pattern.
@@ -70,7 +72,7 @@ func ParsePattern(text string, config bool) (*Pattern, error) {
 		}
 		p.kind, rest = Kind(text[:end]), strings.TrimPrefix(text[end:], "/")
 		if !p.kind.known() && p.kind != anyKind {
-			return bad("starts with no kind of resource: server, tenant, repo, config, env, job or *")
+			return bad("starts with no kind of resource: server, tenant, repo, config, env, job, secret or *")
 		}
 		if p.kind == anyKind {
 			if rest != "" && rest[0] != '@' {
@@ -98,11 +100,13 @@ func ParsePattern(text string, config bool) (*Pattern, error) {
 }
 
 func (k Kind) known() bool {
-	return slices.Contains([]Kind{KindServer, KindTenant, KindRepo, KindConfig, KindEnv, KindJob}, k)
+	return slices.Contains([]Kind{KindServer, KindTenant, KindRepo, KindConfig, KindEnv, KindJob, KindSecret}, k)
 }
 
 // foldsPath reports whether paths of a kind are names, which differ by more than case.
-func (k Kind) foldsPath() bool { return k == KindTenant || k == KindRepo || k == KindJob }
+func (k Kind) foldsPath() bool {
+	return k == KindTenant || k == KindRepo || k == KindJob || k == KindSecret
+}
 
 // matches reports whether the pattern names a resource, whose path is folded if its kind says so.
 func (p *Pattern) matches(r *Resource) bool {
@@ -121,7 +125,7 @@ func (p *Pattern) matches(r *Resource) bool {
 
 // reaches reports whether the pattern may match something of a tenant or below it.
 func (p *Pattern) reaches(tenant string) bool {
-	if p.kind != KindTenant && p.kind != KindRepo && p.kind != KindJob {
+	if !p.kind.foldsPath() {
 		return p.kind != KindServer
 	}
 	start, inside := p.path[0], tenant+"/"
