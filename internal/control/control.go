@@ -1,4 +1,4 @@
-// Package control keeps tenants, members, repositories, principals and tokens.
+// Package control keeps tenants, members, repositories, principals, tokens and secrets.
 //
 // It knows that a repository exists, where, and for whom; what is in it is its cell's. Names and roles are here, decisions
 // are not: package policy takes them from what Standing, Principal and Repo return.
@@ -21,6 +21,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/secret"
 )
 
 // maxPage bounds a page of a list, so that no answer is built without a limit.
@@ -39,6 +40,7 @@ type Control struct {
 	pulse database // for Run, of a database that other nodes may use; else nil
 	now   func() time.Time
 	log   *slog.Logger
+	keys  *secret.Ring // nil: there are no secrets
 
 	cache caches
 	gate  *gate // of the cache; nil where this process owns the database
@@ -65,6 +67,9 @@ type Options struct {
 	FetchKeys func(ctx context.Context, url string) ([]byte, error)
 	// Observe is told how long each transaction took, and what became of it. nil: nobody is.
 	Observe func(write bool, took time.Duration, err error)
+	// Keys, if not nil, gives the master keys of secrets. If there are secrets already, inUse, it finds those and makes none. A
+	// key that is missing is an error of Open: errkind.Unavailable.
+	Keys func(inUse bool) (*secret.Ring, error)
 	// Log hears when the database does not answer Run. nil: nobody does.
 	Log *slog.Logger
 }
@@ -91,6 +96,11 @@ func Open(ctx context.Context, where string, opts Options) (c *Control, firstSec
 		c.gate = &gate{}
 	}
 	c.cache.init(c.gate)
+	if opts.Keys != nil {
+		if err := c.openKeys(ctx, opts.Keys); err != nil {
+			return nil, "", errors.Join(fmt.Errorf("open control plane: %w", err), c.Close())
+		}
+	}
 	if firstSecret, err = c.firstStart(ctx, opts.KeepFirst); err != nil {
 		return nil, "", errors.Join(fmt.Errorf("set up control plane: %w", err), c.Close())
 	}

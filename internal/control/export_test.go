@@ -44,6 +44,9 @@ const (
 	SessionGrace    = sessionGrace
 	MaxSessions     = maxSessions
 	MaxSSHKeys      = maxSSHKeys
+
+	MaxSecrets  = maxSecrets
+	RewrapBatch = rewrapBatch
 )
 
 // PendingUses counts the last uses that wait to be written.
@@ -103,3 +106,11 @@ func (c *Control) VerifyAuditAfter(ctx context.Context, damage string) error {
 	}
 	return verdict
 }
+
+// OpenSecret decrypts a version of a secret.
+func (c *Control) OpenSecret(ctx context.Context, o SecretOwner, name string, version int64) ([]byte, error) {
+	return c.openSecret(ctx, secretRow{o, name, version})
+}
+
+// ReplaceSome is one step of ReplaceKeys.
+func (c *Control) ReplaceSome(ctx context.Context) (int, error) { return c.replaceSome(ctx) }

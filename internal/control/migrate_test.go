@@ -66,6 +66,9 @@ var atVersion = []string{
 	INSERT INTO usage_meter (meter_id, batch, updated) VALUES ('m', 3, 10);
 	INSERT INTO storage (tenant_id, repo_id, bytes, updated) VALUES ('ten_1', 'rep_1', 4096, 11);
 	INSERT INTO quota (tenant_id, kind, most) VALUES ('ten_1', 'storage', 1000000);`,
+	9: `
+	INSERT INTO secret (tenant_id, owner, name, version, repo_id, principal_id, created, key_id, wrapped, box)
+		VALUES ('ten_1', '', 'A', 1, NULL, 'usr_2', 9, 'k', HASH, HASH), ('ten_1', 'rep_1', 'A', 3, 'rep_1', 'usr_2', 9, 'k', HASH, HASH);`,
 }
 
 // scriptOf is what was written up to a version.
