@@ -13,7 +13,7 @@ import (
 func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [DIR]",
-		Short: "Verify a data folder: every pack, index, object and reference, and the audit log",
+		Short: "Verify a data folder: every pack, index, object reference and secret, and the audit log",
 		Long: `Verify a data folder whose server is stopped, or a copy of one. Everything is read and nothing is changed. What is wrong
 is listed; the exit code is then 1.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -25,9 +25,17 @@ is listed; the exit code is then 1.`,
 	}
 	data := cmd.Flags().String("data", "./skep-data", "the data folder")
 	address := cmd.Flags().String("control", "", controlUsage)
+	var key string
+	cmd.Flags().Var(keyValue{&key}, "master-key", masterKeyUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if v := os.Getenv("SKEP_CONTROL"); v != "" && !cmd.Flags().Changed("control") {
 			*address = v
+		}
+		if err := noKeyShown(cmd.Flags()); err != nil {
+			return err
+		}
+		if key == "" {
+			key = os.Getenv("SKEP_MASTER_KEY")
 		}
 		dir := *data
 		if len(args) == 1 {
@@ -36,13 +44,13 @@ is listed; the exit code is then 1.`,
 		bar := newBar(cmd.ErrOrStderr())
 		faults := 0
 		report, err := node.Doctor(cmd.Context(), dir, node.DoctorOptions{
-			Control: *address,
+			Control: *address, MasterKey: key,
 			Progress: func(repo, what string, done, total int) {
 				bar.step(repo+": "+what, int64(done), int64(total), "")
 			},
-			Fault: func(repo string, err error) {
+			Fault: func(what string, err error) {
 				faults++
-				bar.say("%s: %v", repo, err)
+				bar.say("%s: %v", what, err)
 			},
 		})
 		if err != nil {
@@ -50,6 +58,9 @@ is listed; the exit code is then 1.`,
 		}
 		bar.say("Verified %d repositories: %d references, %d objects in %d packs (%s); and %d entries of the audit log.",
 			report.Repos, report.Refs, report.Objects, report.Packs, size(report.Bytes), report.Audited)
+		if report.Secrets > 0 {
+			bar.say("Opened %d versions of secrets.", report.Secrets)
+		}
 		if report.Orphans > 0 {
 			bar.say("%d cells belong to no repository: left by an interrupted creation or deletion, and harmless.", report.Orphans)
 		}

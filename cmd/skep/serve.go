@@ -22,6 +22,9 @@ import (
 const controlUsage = "the control plane's database, postgres://USER@HOST/DATABASE (without it: control.db in the data folder); " +
 	"a password is better in SKEP_CONTROL, PGPASSWORD or the password file than on a command line, which others can see"
 
+const masterKeyUsage = "the key that wraps the keys of secrets, as file:PATH (default master-key in the data folder, made at the first start); " +
+	"SKEP_MASTER_KEY may also be the key itself, 32 bytes in base64"
+
 func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -34,6 +37,8 @@ func newServe() *cobra.Command {
 	var opts node.Options
 	flags.StringVar(&opts.DataDir, "data", "./skep-data", "the data folder")
 	flags.StringVar(&opts.Control, "control", "", controlUsage)
+	flags.Var(keyValue{&opts.MasterKey}, "master-key", masterKeyUsage)
+	flags.Var(keysValue{&opts.OldMasterKeys}, "old-master-key", "master keys before that one, to replace them: what they have wrapped is wrapped anew at the start")
 	flags.StringVar(&opts.HTTPAddr, "http", node.DefaultHTTPAddr, "the address to listen on; port 0 takes a free one")
 	flags.StringVar(&opts.PublicURL, "public-url", "", "what users reach the server by, when it is behind a proxy")
 	flags.IntVar(&opts.MaxOpenCells, "max-open-cells", 0, "repositories open at once (0: the default, 1000)")
@@ -61,7 +66,7 @@ func newServe() *cobra.Command {
 	logFormat := flags.String("log-format", "text", "text or json")
 	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := fromEnvironment(flags); err != nil {
+		if err := errors.Join(noKeyShown(flags), fromEnvironment(flags)); err != nil {
 			return err
 		}
 		if err := logins(); err != nil {

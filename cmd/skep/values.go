@@ -5,9 +5,12 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/peer"
+	"github.com/skep-dev/skep/internal/secret"
 )
 
 // quotaValue is a flag like 100/1m, or off.
@@ -97,3 +100,51 @@ func (v prefixesValue) String() string {
 
 // Type is how help calls a value.
 func (v prefixesValue) Type() string { return "CIDRS" }
+
+// keyValue is a flag with a master key: file:PATH, or in its environment variable the key. It is never printed.
+type keyValue struct{ text *string }
+
+// Set implements pflag.Value, as all methods here.
+func (v keyValue) Set(s string) error {
+	*v.text = s
+	return nil
+}
+
+func (v keyValue) String() string { return "" }
+
+// Type is how help calls a value.
+func (v keyValue) Type() string { return "file:PATH" }
+
+// keysValue is a flag with master keys, between commas.
+type keysValue struct{ list *[]string }
+
+// Set takes all of the list: what was there before is forgotten.
+func (v keysValue) Set(s string) error {
+	*v.list = strings.Split(s, ",")
+	return nil
+}
+
+func (v keysValue) String() string { return "" }
+
+// Type is how help calls a value.
+func (v keysValue) Type() string { return "file:PATH,..." }
+
+// noKeyShown refuses master keys on a command line, which others on the machine can see.
+func noKeyShown(flags *pflag.FlagSet) error {
+	var err error
+	flags.Visit(func(f *pflag.Flag) {
+		var texts []string
+		switch v := f.Value.(type) {
+		case keyValue:
+			texts = []string{*v.text}
+		case keysValue:
+			texts = *v.list
+		}
+		for _, text := range texts {
+			if !secret.IsFile(text) {
+				err = usageError{fmt.Errorf("--%s names a file, as file:PATH; a key itself is for its environment variable, which others cannot see", f.Name)}
+			}
+		}
+	})
+	return err
+}

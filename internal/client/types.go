@@ -78,7 +78,7 @@ type SetPolicy struct {
 type CheckPolicy struct {
 	Principal string        `json:"principal,omitempty" maxLength:"200" doc:"ID or name; default: yourself. Asking about others takes tenant.admin of the resource's tenant"`
 	Action    policy.Action `json:"action" maxLength:"100" example:"ref.push"`
-	Resource  string        `json:"resource" maxLength:"2000" example:"repo/acme/api@refs/heads/main" doc:"server, tenant/PATH or repo/TENANT/NAME[@REF]"`
+	Resource  string        `json:"resource" maxLength:"2000" example:"repo/acme/api@refs/heads/main" doc:"server, tenant/PATH, repo/TENANT/NAME[@REF] or secret/TENANT[/REPO]/NAME"`
 }
 
 // Decision is the answer to CheckPolicy.

@@ -15,9 +15,10 @@ import (
 
 // DoctorOptions say where the control plane is, and who hears of what Doctor does. Both functions may be nil.
 type DoctorOptions struct {
-	Control  string // as in Options
-	Progress func(repo, what string, done, total int)
-	Fault    func(repo string, err error)
+	Control   string // as in Options
+	MasterKey string // as in Options; no file is made
+	Progress  func(repo, what string, done, total int)
+	Fault     func(what string, err error)
 }
 
 // DoctorReport counts what Doctor has read.
@@ -26,6 +27,7 @@ type DoctorReport struct {
 	Bytes                       int64
 	Orphans                     int   // cells of no repository
 	Audited                     int64 // entries of the audit log
+	Secrets                     int   // with their older versions
 }
 
 // doctorPage is how many repositories are listed at once.
@@ -37,6 +39,8 @@ const cellsDir = "cells"
 // Doctor reads a whole data directory that no node is using: each repository's packs, indexes, objects and references,
 // the audit log, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
 // wrong with a repository goes to Fault.
+// whether each secret opens, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
+// wrong with a repository or a secret goes to Fault.
 func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorReport, err error) {
 	if opts.Progress == nil {
 		opts.Progress = func(string, string, int, int) {}
@@ -44,7 +48,7 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 	if opts.Fault == nil {
 		opts.Fault = func(string, error) {}
 	}
-	n := &Node{opts: Options{DataDir: dir, Control: opts.Control}}
+	n := &Node{opts: Options{DataDir: dir, Control: opts.Control, MasterKey: opts.MasterKey}}
 	where, err := n.opts.controlAddress()
 	if err != nil {
 		return report, err
@@ -61,13 +65,16 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 	if n.router, err = router.Open(ctx, dir, router.Options{}); err != nil {
 		return report, fmt.Errorf("open cells: %w", err)
 	}
-	if n.control, _, err = control.Open(ctx, where, control.Options{MustExist: true}); err != nil {
+	if n.control, _, err = control.Open(ctx, where, control.Options{MustExist: true, Keys: n.opts.ringOfAny}); err != nil {
 		return report, err // it says that it is about the control plane
 	}
 	if head, err := n.control.VerifyAudit(ctx); err == nil {
 		report.Audited = head.Seq
 	} else {
 		opts.Fault("audit log", err)
+	}
+	if report.Secrets, err = n.control.CheckSecrets(ctx, opts.Fault); err != nil {
+		return report, fmt.Errorf("verify secrets: %w", err)
 	}
 	known := map[id.Repo]bool{}
 	for after := id.Repo(""); ; {

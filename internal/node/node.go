@@ -7,7 +7,8 @@
 //	err = errors.Join(err, n.Close())
 //
 // A data directory belongs to one node at a time. In it are control.db, unless the control plane is on PostgreSQL, the cells, and
-// admin-token: the secret of the first administrator's token, which only the start that makes the database writes.
+// admin-token: the secret of the first administrator's token, which only the start that makes the database writes. master-key is there
+// unless the options name another one.
 package node
 
 import (
@@ -49,10 +50,13 @@ const (
 type Options struct {
 	DataDir   string // "": skep-data in the working directory
 	Control   string // the control plane's database, a postgres:// address; "": control.db in the data directory
+	MasterKey string // of secrets: base64 or file:PATH; "": master-key in the data directory, made at the first start
 	HTTPAddr  string // "": 127.0.0.1:7420; a port of 0 lets the system choose
 	PublicURL string // what users reach the server by, if not by the address they connect to
 	Version   string // "": dev
 	Log       *slog.Logger
+
+	OldMasterKeys []string // as MasterKey: what they have wrapped is wrapped with MasterKey when the node starts
 
 	MaxOpenCells int           // repositories open at once; 0: router's default
 	MaxPackBytes int64         // of one push; 0: 8 GiB

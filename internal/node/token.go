@@ -40,6 +40,7 @@ func (n *Node) openControl(ctx context.Context) (err error) {
 		Log:       n.opts.Log,
 		FetchKeys: n.outbound.Read,
 		Observe:   n.transactions.observe,
+		Keys:      n.opts.ring,
 		KeepFirst: func(secret string) error {
 			written = true
 			return n.writeToken(secret + "\n")
@@ -47,6 +48,9 @@ func (n *Node) openControl(ctx context.Context) (err error) {
 	})
 	if err != nil {
 		return err // it says that it is about the control plane
+	}
+	if err := n.replaceKeys(ctx); err != nil {
+		return err
 	}
 	if n.first != "" {
 		return nil

@@ -77,6 +77,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerInvitations()
 	a.registerPolicy()
 	a.registerIssuers()
+	a.registerSecrets()
 	a.registerTokens()
 	a.registerCertificates()
 	a.registerLogins()

@@ -174,9 +174,17 @@ func (a *restAPI) namedResource(ctx context.Context, p policy.Principal, name st
 		res, err := a.repoResource(ctx, p, r)
 		res.At = ref
 		return res, err
+	case policy.KindSecret:
+		owner, secret, _ := cutLast(path)
+		res, err := a.namedResource(ctx, p, "tenant/"+owner, aboutOthers)
+		if errIsMissing(err) { // then it is a repository's: the two share no path
+			res, err = a.namedResource(ctx, p, "repo/"+owner, aboutOthers)
+		}
+		res.Kind, res.Path = policy.KindSecret, res.Path+"/"+secret
+		return res, err
 	case policy.KindConfig, policy.KindEnv, policy.KindJob: // they come with what asks for them
 	}
-	return policy.Resource{}, denial{errkind.Invalid, "a resource is server, tenant/PATH or repo/TENANT/NAME[@REF]"}
+	return policy.Resource{}, denial{errkind.Invalid, "a resource is server, tenant/PATH, repo/TENANT/NAME[@REF] or secret/TENANT[/REPO]/NAME"}
 }
 
 func (a *restAPI) listGroups(ctx context.Context, p policy.Principal, in *TenantParam) (*out[client.Page[client.Group]], error) {

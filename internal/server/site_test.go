@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
+	"github.com/skep-dev/skep/internal/secret"
 	"github.com/skep-dev/skep/internal/server"
 	"github.com/skep-dev/skep/internal/usage"
 )
@@ -48,7 +50,7 @@ func startSite(tb testing.TB, opts server.Options) *site {
 func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site {
 	tb.Helper()
 	dir := tb.TempDir()
-	ctl, secret, err := control.Open(tb.Context(), filepath.Join(dir, "control.db"), control.Options{})
+	ctl, admin, err := control.Open(tb.Context(), filepath.Join(dir, "control.db"), control.Options{Keys: func(bool) (*secret.Ring, error) { return masterKey() }})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -76,7 +78,7 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 	go func() { rtDone <- rt.Run(rtCtx) }()
 	srv := server.New(ctl, rt, opts)
 	go func() { srvDone <- srv.Run(ctx, ln); close(srvDone) }()
-	s := &site{t: tb, url: "http://" + ln.Addr().String(), host: ln.Addr().String(), control: ctl, admin: secret, stop: stop, ended: srvDone, log: logs, server: srv, meter: meter}
+	s := &site{t: tb, url: "http://" + ln.Addr().String(), host: ln.Addr().String(), control: ctl, admin: admin, stop: stop, ended: srvDone, log: logs, server: srv, meter: meter}
 	tb.Cleanup(func() {
 		stop()
 		if err := <-srvDone; err != nil {
@@ -92,6 +94,12 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 		}
 	})
 	return s
+}
+
+// masterKey is the one of all sites.
+func masterKey() (*secret.Ring, error) {
+	k, err := secret.ParseKey(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	return secret.NewRing(k), err
 }
 
 // api is a client for somebody.
