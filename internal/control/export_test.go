@@ -44,9 +44,14 @@ const (
 	SessionGrace    = sessionGrace
 	MaxSessions     = maxSessions
 	MaxSSHKeys      = maxSSHKeys
+)
 
-	MaxSecrets  = maxSecrets
-	RewrapBatch = rewrapBatch
+// Limits of secrets and of replies.
+const (
+	MaxSecrets      = maxSecrets
+	RewrapBatch     = rewrapBatch
+	MaxReplies      = maxReplies
+	MaxRepliesOfOne = maxRepliesOfOne
 )
 
 // PendingUses counts the last uses that wait to be written.

@@ -68,7 +68,8 @@ var atVersion = []string{
 	INSERT INTO quota (tenant_id, kind, most) VALUES ('ten_1', 'storage', 1000000);`,
 	9: `
 	INSERT INTO secret (tenant_id, owner, name, version, repo_id, principal_id, created, key_id, wrapped, box)
-		VALUES ('ten_1', '', 'A', 1, NULL, 'usr_2', 9, 'k', HASH, HASH), ('ten_1', 'rep_1', 'A', 3, 'rep_1', 'usr_2', 9, 'k', HASH, HASH);`,
+		VALUES ('ten_1', '', 'A', 1, NULL, 'usr_2', 9, 'k', HASH, HASH), ('ten_1', 'rep_1', 'A', 3, 'rep_1', 'usr_2', 9, 'k', HASH, HASH);
+	INSERT INTO reply (principal_id, hash, begun, sent, status, why, key_id, wrapped, box) VALUES ('usr_2', HASH, 9, HASH, 201, '', 'k', HASH, HASH);`,
 }
 
 // scriptOf is what was written up to a version.

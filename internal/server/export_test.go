@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"time"
@@ -37,27 +36,6 @@ func (p Pool) Enter(ctx context.Context, caller limit.Key) (narrow func(id.Repo)
 // Taken is how many places are taken, how many requests wait, and how many shares are kept.
 func (p Pool) Taken() (running, waiting, kept int) {
 	return p.p.running(), int(p.p.queue.waiting.Load()), len(p.p.callers.inUse) + len(p.p.repos.inUse)
-}
-
-// Replies opens the memory of idempotency keys for its tests.
-type Replies struct{ m *memoryReplies }
-
-// NewReplies makes one with a clock.
-func NewReplies(now func() time.Time) Replies { return Replies{newMemoryReplies(now)} }
-
-// Do makes a request of a principal under a key, unless that is known, and reports whether it did.
-func (r Replies) Do(principal id.Principal, key string, body []byte) bool {
-	k := replyKey{principal, sha256.Sum256([]byte(key))}
-	if r.m.begin(k) != nil {
-		return false
-	}
-	r.m.finish(k, reply{status: 201, body: body})
-	return true
-}
-
-// Size is how many are known, and the bytes of their answers.
-func (r Replies) Size() (known, ordered, bytes int) {
-	return len(r.m.known), r.m.order.Len(), r.m.bytes
 }
 
 // BreakAPI makes every call of the API panic, before or after its answer has begun.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"hash"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
@@ -19,7 +21,7 @@ const maxIdempotencyKey = 255
 // What a client learns that used a key twice.
 var (
 	errKeyMalformed = denial{errkind.Invalid, fmt.Sprintf("Idempotency-Key: one header of 1 to %d printable ASCII characters", maxIdempotencyKey)}
-	errKeyRunning   = denial{errkind.Conflict, "a request with this Idempotency-Key is still being done"}
+	errKeyRunning   = denial{errkind.Conflict, "a request with this Idempotency-Key is still being done, or was cut off: look what is there before you try another key"}
 	errKeyReused    = denial{errkind.Invalid, "another request was made with this Idempotency-Key: its body was not the same"}
 )
 
@@ -42,15 +44,21 @@ func (s *Server) once(c *call, r *http.Request, do func()) {
 		s.refuse(c, r, errKeyMalformed)
 		return
 	}
-	k := replyKey{principal: c.principal.ID, hash: sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", c.principal.Token, c.principal.Session, r.URL.RequestURI(), keys[0]))}
-	if known := s.replies.begin(k); known != nil {
+	k := control.ReplyKey{Principal: c.principal.ID, Hash: sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", c.principal.Token, c.principal.Session, r.URL.RequestURI(), keys[0]))}
+	known, err := s.control.BeginReply(r.Context(), k)
+	switch {
+	case err != nil: // nobody would know that it is done
+		s.refuse(c, r, err)
+		return
+	case known != nil:
 		s.again(c, r, known)
 		return
 	}
-	finished := false
+	// What was done is remembered also when the client has gone.
+	ctx, finished := context.WithoutCancel(r.Context()), false
 	defer func() {
 		if !finished { // refused, failed, or panicked
-			s.replies.forget(k)
+			s.remembered(ctx, c, s.control.ForgetReply(ctx, k))
 		}
 	}()
 	rec := &recording{sent: sha256.New()}
@@ -58,13 +66,20 @@ func (s *Server) once(c *call, r *http.Request, do func()) {
 	do()
 	if c.w.status/100 == 2 && c.body.finish() {
 		finished = true
-		s.replies.finish(k, rec.reply(c, r))
+		s.remembered(ctx, c, s.control.FinishReply(ctx, k, rec.reply(c, r)))
+	}
+}
+
+// remembered notes that the key of a request stays taken, as if it had been cut off.
+func (s *Server) remembered(ctx context.Context, c *call, err error) {
+	if err != nil {
+		s.log.WarnContext(ctx, "idempotency key stays taken for a day", "request_id", c.id, "error", err)
 	}
 }
 
 // again answers a request whose key is taken.
-func (s *Server) again(c *call, r *http.Request, known *reply) {
-	if !known.done {
+func (s *Server) again(c *call, r *http.Request, known *control.Reply) {
+	if !known.Done {
 		s.refuse(c, r, errKeyRunning)
 		return
 	}
@@ -77,16 +92,16 @@ func (s *Server) again(c *call, r *http.Request, known *reply) {
 		}
 	}
 	switch {
-	case [sha256.Size]byte(h.Sum(nil)) != known.sent:
+	case [sha256.Size]byte(h.Sum(nil)) != known.Sent:
 		s.refuse(c, r, errKeyReused)
-	case known.status == 0:
-		s.refuse(c, r, denial{errkind.Conflict, "this request was done already; its answer is not kept, because " + known.why})
+	case known.Status == 0:
+		s.refuse(c, r, denial{errkind.Conflict, "this request was done already; its answer is not kept, because " + known.Why})
 	default:
 		header := c.w.Header()
-		maps.Copy(header, known.header)
+		maps.Copy(header, known.Answer.Header)
 		header["Idempotency-Replayed"] = []string{"true"}
-		c.w.WriteHeader(known.status)
-		_, _ = c.w.Write(known.body) // the client may be gone
+		c.w.WriteHeader(known.Status)
+		_, _ = c.w.Write(known.Answer.Body) // the client may be gone
 	}
 }
 
@@ -110,7 +125,7 @@ type recording struct {
 }
 
 func (rec *recording) write(p []byte) {
-	if rec.over = rec.over || len(rec.body)+len(p) > maxReplyBody; rec.over {
+	if rec.over = rec.over || len(rec.body)+len(p) > control.MaxReplyBody; rec.over {
 		rec.body = nil
 		return
 	}
@@ -123,20 +138,20 @@ func answersSecret(path string) bool {
 }
 
 // reply is what is kept of a request that was done.
-func (rec *recording) reply(c *call, r *http.Request) reply {
-	out := reply{sent: [sha256.Size]byte(rec.sent.Sum(nil))}
+func (rec *recording) reply(c *call, r *http.Request) control.Reply {
+	out := control.Reply{Sent: [sha256.Size]byte(rec.sent.Sum(nil))}
 	switch {
 	case answersSecret(r.URL.Path):
-		out.why = hasSecret
+		out.Why = hasSecret
 	case rec.over:
-		out.why = tooLarge
+		out.Why = tooLarge
 	default:
-		out.status, out.body = c.w.status, rec.body
+		out.Status, out.Answer.Body = c.w.status, rec.body
 		// What says something of the answer, not of this way of getting it.
-		out.header = http.Header{}
+		out.Answer.Header = map[string][]string{}
 		for _, k := range [...]string{"Content-Type", "Location", "Etag", "X-Next-Cursor", "Link"} {
 			if v, ok := c.w.Header()[k]; ok {
-				out.header[k] = v
+				out.Answer.Header[k] = v
 			}
 		}
 	}

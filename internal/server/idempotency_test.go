@@ -8,10 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/skep-dev/skep/internal/client"
-	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/server"
 )
@@ -166,39 +164,4 @@ func TestIdempotentRequestStillRunning(t *testing.T) {
 	}
 	_ = pw.CloseWithError(io.ErrUnexpectedEOF)
 	<-done
-}
-
-// TestRepliesAreBounded: by number, by bytes, by principal and by time; and one principal does not push out the others' answers.
-func TestRepliesAreBounded(t *testing.T) {
-	now := time.Now()
-	r := server.NewReplies(func() time.Time { return now })
-	if !r.Do("usr_alice", "first", nil) {
-		t.Fatal("a new key is known")
-	}
-	for i := range 5000 {
-		r.Do("usr_mallory", fmt.Sprint(i), nil)
-	}
-	if known, ordered, _ := r.Size(); known != 1001 || ordered != known {
-		t.Errorf("%d are known, want 1000 of mallory's and 1 of alice's", known)
-	}
-	if r.Do("usr_alice", "first", nil) {
-		t.Error("mallory made the server forget what alice did")
-	}
-	for i := range 20_000 {
-		r.Do(id.Principal(fmt.Sprint("usr_", i%100)), fmt.Sprint(i), nil)
-	}
-	if known, _, _ := r.Size(); known != 10_000 {
-		t.Errorf("%d are known, want 10,000", known)
-	}
-	for i := range 500 {
-		r.Do(id.Principal(fmt.Sprint("usr_", i)), fmt.Sprint("large", i), make([]byte, 64<<10))
-	}
-	if _, _, bytes := r.Size(); bytes > 16<<20 {
-		t.Errorf("%d bytes are kept", bytes)
-	}
-	now = now.Add(24 * time.Hour)
-	r.Do("usr_alice", "later", nil)
-	if known, ordered, bytes := r.Size(); known != 1 || ordered != 1 || bytes != 0 {
-		t.Errorf("a day later %d are known with %d bytes", known, bytes)
-	}
 }

@@ -138,7 +138,7 @@ a browser, the session that /login began, on pages of the server's own origin. P
 **Lists** come in pages: pass next_cursor as ?cursor= until there is none.
 
 **Retries.** A POST with an Idempotency-Key is done at most once: for 24 hours the same request of the same token gets the first
-one's answer, with Idempotency-Replayed: true. 409 says that it is still being done, or that its answer was not kept; 422, that
+one's answer, with Idempotency-Replayed: true. 409 says that it is still being done, that it was cut off, or that its answer was not kept; 422, that
 the key was used for something else.
 
 **Failures** are problem documents (RFC 9457). Their type says what kind of failure it is; a status may stand for several.`

@@ -133,7 +133,6 @@ type Server struct {
 	api       http.Handler
 	rates     *rateLimiter
 	sites     otherSites
-	replies   replies
 	guesses   *limit.Window // of terminals' codes, by principal
 	polls     *limit.Bucket // of terminals for their tokens, by terminal
 	budgets   budgets
@@ -161,7 +160,6 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	s.calls = newPool(opts.MaxCalls, 0, 0, opts.MaxWaiting, opts.MaxWait)
 	heavy := max(4, 2*runtime.GOMAXPROCS(0))
 	s.heavy = newPool(heavy, half(heavy), 0, opts.MaxWaiting, opts.MaxWait)
-	s.replies = newMemoryReplies(time.Now)
 	s.guesses, s.polls = limit.NewWindow(deviceGuesses, limit.Options{}), limit.NewBucket(devicePolls, limit.Options{})
 	s.sites = newOtherSites(opts.Origins)
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)

@@ -18,3 +18,20 @@ CREATE TABLE secret (
 
 CREATE INDEX secret_by_repo ON secret (tenant_id, repo_id) WHERE repo_id IS NOT NULL;
 CREATE INDEX secret_by_key ON secret (key_id);
+
+-- What was answered to requests under an idempotency key, for a day. The answer is encrypted as a secret is.
+CREATE TABLE reply (
+  principal_id TEXT COLLATE "C" NOT NULL, -- who may be gone by now
+  hash         BYTEA NOT NULL CHECK (length(hash) = 32), -- of all that makes a request the same, but its body
+  begun        BIGINT NOT NULL,
+  sent         BYTEA, -- the hash of the request's body; NULL: it is being done, or was interrupted
+  status       BIGINT NOT NULL, -- 0: the answer is not kept
+  why          TEXT COLLATE "C" NOT NULL, -- not
+  key_id       TEXT COLLATE "C" NOT NULL,
+  wrapped      BYTEA,
+  box          BYTEA,
+  PRIMARY KEY (principal_id, hash)
+);
+
+CREATE INDEX reply_by_age ON reply (begun);
+CREATE INDEX reply_of_principal ON reply (principal_id, begun);

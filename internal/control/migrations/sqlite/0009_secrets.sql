@@ -18,3 +18,20 @@ CREATE TABLE secret (
 
 CREATE INDEX secret_by_repo ON secret (tenant_id, repo_id) WHERE repo_id IS NOT NULL;
 CREATE INDEX secret_by_key ON secret (key_id);
+
+-- What was answered to requests under an idempotency key, for a day. The answer is encrypted as a secret is.
+CREATE TABLE reply (
+  principal_id TEXT NOT NULL, -- who may be gone by now
+  hash         BLOB NOT NULL CHECK (length(hash) = 32), -- of all that makes a request the same, but its body
+  begun        INTEGER NOT NULL,
+  sent         BLOB, -- the hash of the request's body; NULL: it is being done, or was interrupted
+  status       INTEGER NOT NULL, -- 0: the answer is not kept
+  why          TEXT NOT NULL, -- not
+  key_id       TEXT NOT NULL,
+  wrapped      BLOB,
+  box          BLOB,
+  PRIMARY KEY (principal_id, hash)
+) STRICT;
+
+CREATE INDEX reply_by_age ON reply (begun);
+CREATE INDEX reply_of_principal ON reply (principal_id, begun);
