@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,6 +125,27 @@ func describeProblems(doc *huma.OpenAPI) {
 	t.Description, t.Default, t.Examples = "What kind of failure it is.", nil, nil
 	for k := errkind.Internal; k <= errkind.Unsupported; k++ {
 		t.Enum = append(t.Enum, client.ProblemType(k))
+	}
+	for _, item := range doc.Paths {
+		for _, o := range []*huma.Operation{item.Get, item.Put, item.Post, item.Delete, item.Patch} {
+			if o != nil {
+				describeLimits(o)
+			}
+		}
+	}
+}
+
+// describeLimits adds what any operation may be answered, whatever it does.
+func describeLimits(o *huma.Operation) {
+	statuses := []int{http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	if o.RequestBody != nil {
+		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	for _, status := range statuses {
+		code := strconv.Itoa(status)
+		if o.Responses[code] == nil {
+			o.Responses[code] = &huma.Response{Description: http.StatusText(status), Content: o.Responses["401"].Content}
+		}
 	}
 }
 
