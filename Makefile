@@ -35,8 +35,8 @@ fuzz: ## every fuzz target for FUZZ (10s) each
 bench: ## benchmarks, as benchstat reads them
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/git/...
 
-update: ## rewrite what is generated: the package table, the module list, golden files
-	$(GO) test ./internal/tidy ./internal/server -update
+update: ## rewrite what is generated: the package table, the module list, golden files, docs/reference
+	$(GO) test ./internal/tidy ./internal/server ./internal/policy ./cmd/skep -run 'TestReference|TestOperations|TestArchitecture|TestModules' -update
 
 clean:
 	rm -rf bin

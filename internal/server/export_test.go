@@ -106,3 +106,6 @@ func EventCursor(r usage.Record) string { return makeCursor(eventName(r)) }
 
 // ParseEventCursor reads it.
 var ParseEventCursor = parseEventCursor
+
+// StatusOf is the status of a kind of failure, for the reference.
+var StatusOf = statusOf

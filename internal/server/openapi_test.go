@@ -2,23 +2,18 @@ package server_test
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/skep-dev/skep/internal/server"
+	"github.com/skep-dev/skep/internal/tidy/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 // openAPI is the document as the server gives it out.
 func openAPI(t *testing.T) map[string]any {
@@ -67,19 +62,7 @@ func TestOperationsAreKnown(t *testing.T) {
 	eachOperation(t, openAPI(t), func(path, method string, op map[string]any) {
 		fmt.Fprintf(&b, "%-6s %-50s %s\n", strings.ToUpper(method), path, op["operationId"])
 	})
-	golden := filepath.Join("testdata", "operations.txt")
-	if *update {
-		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("operations differ; if they should, run with -update (-want +got):\n%s", diff)
-	}
+	goldentest.Check(t, filepath.Join("testdata", "operations.txt"), b.String())
 }
 
 // TestOpenAPIDocumentHolds checks what generators of clients stumble over.
