@@ -14,7 +14,7 @@ import (
 
 func newPolicy() *cobra.Command {
 	return group("policy", "Say who may do what in a tenant, and find out why",
-		newPolicyValidate(), newPolicyShow(), newPolicySet(), newPolicyRemove(), newPolicyCheck())
+		newPolicyValidate(), newPolicyShow(), newPolicySet(), newPolicyRemove(), newPolicyCheck(), newPolicySource())
 }
 
 func newPolicyValidate() *cobra.Command {

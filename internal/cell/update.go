@@ -64,6 +64,9 @@ func (c *Cell) update(ctx context.Context, p *push) (errs []error, err error) {
 	if err := c.prepare(ctx, p); err != nil {
 		return nil, err
 	}
+	if p.opts.Made != nil {
+		defer func() { p.opts.Made(context.WithoutCancel(ctx)) }()
+	}
 	if p.opts.Log != nil {
 		begun := p.accepted()
 		undone, err := p.opts.Log(ctx, begun, p.opts.PushOptions)
@@ -118,8 +121,20 @@ func (c *Cell) prepare(ctx context.Context, p *push) (err error) {
 			p.lookUp(objects)
 		}
 	}
+	p.refused = map[git.RefUpdate]error{}
 	if st.settings.DenyNonFastForward || p.opts.May != nil {
-		return p.checkMoves(ctx, st, objects)
+		if err := p.checkMoves(ctx, st, objects); err != nil {
+			return err
+		}
+	}
+	if p.opts.Judge != nil {
+		for _, u := range p.accepted() {
+			if v := p.values[u.New]; v.err == nil { // else the draft says what is wrong
+				if err := p.opts.Judge(ctx, u, objects); err != nil {
+					p.refused[u] = err
+				}
+			}
+		}
 	}
 	return nil
 }
@@ -171,7 +186,6 @@ func lookUp(objects *odb.Store, o git.OID) (v value) {
 
 // checkMoves finds the updates that the writer, or the repository's settings, do not allow.
 func (p *push) checkMoves(ctx context.Context, st *state, objects *odb.Store) error {
-	p.refused = map[git.RefUpdate]error{}
 	for _, u := range p.updates {
 		if u.Old == u.New || !st.settings.DenyNonFastForward && !u.New.IsZero() && p.mayAll(u.Name) {
 			continue // mostly: what the move is need not be found out

@@ -66,6 +66,8 @@ type Policy struct {
 	Document  string       `json:"document" doc:"TOML; empty when there is none"`
 	UpdatedBy id.Principal `json:"updated_by,omitempty"`
 	UpdatedAt *time.Time   `json:"updated_at,omitempty"`
+
+	Source *PolicySource `json:"source,omitempty" doc:"The repository in which the document lives; missing: none"`
 }
 
 // SetPolicy replaces a tenant's document.

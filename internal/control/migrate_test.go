@@ -69,7 +69,9 @@ var atVersion = []string{
 	9: `
 	INSERT INTO secret (tenant_id, owner, name, version, repo_id, principal_id, created, key_id, wrapped, box)
 		VALUES ('ten_1', '', 'A', 1, NULL, 'usr_2', 9, 'k', HASH, HASH), ('ten_1', 'rep_1', 'A', 3, 'rep_1', 'usr_2', 9, 'k', HASH, HASH);
-	INSERT INTO reply (principal_id, hash, begun, sent, status, why, key_id, wrapped, box) VALUES ('usr_2', HASH, 9, HASH, 201, '', 'k', HASH, HASH);`,
+	INSERT INTO reply (principal_id, hash, begun, sent, status, why, key_id, wrapped, box) VALUES ('usr_2', HASH, 9, HASH, 201, '', 'k', HASH, HASH);
+	INSERT INTO policy_source (tenant_id, of_tenant_id, repo_id, ref, path, delegated, commit_id, pending, principal_id)
+		VALUES ('ten_2', 'ten_1', 'rep_1', 'refs/heads/main', 'policy.toml', 1, '', 1, 'usr_2');`,
 }
 
 // scriptOf is what was written up to a version.

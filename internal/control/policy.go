@@ -107,6 +107,7 @@ type Policy struct {
 	Document string
 	By       id.Principal
 	Updated  time.Time
+	Source   *PolicySource // where it lives; nil: here alone
 }
 
 // Policy returns a tenant's own document; its Document is empty when there is none.
@@ -115,7 +116,13 @@ func (c *Control) Policy(ctx context.Context, t id.Tenant) (out Policy, err erro
 		if _, err := tenantByID(q, t); err != nil {
 			return err
 		}
-		out, err = policyOf(q, t)
+		if out, err = policyOf(q, t); err != nil {
+			return err
+		}
+		src, ok, err := sourceOf(q, t)
+		if ok {
+			out.Source = &src
+		}
 		return err
 	})
 	return out, err
@@ -131,47 +138,64 @@ func policyOf(q conn, t id.Tenant) (out Policy, err error) {
 // SetPolicy gives a tenant a document, or takes it away when the text is empty. expected is the version that it must have now,
 // else errkind.Conflict; -1 takes any. The document is checked before it takes effect.
 func (c *Control) SetPolicy(ctx context.Context, t id.Tenant, text string, expected int64, by id.Principal) (Policy, error) {
-	var doc *policy.Document
-	if text != "" {
-		var err error
-		if doc, err = policy.Parse([]byte(text)); err != nil {
-			return Policy{}, err
-		}
+	doc, err := parseUnlessEmpty(text)
+	if err != nil {
+		return Policy{}, err
 	}
 	var out Policy
-	err := c.change(ctx, func(q *txn) error {
-		tenant, err := tenantByID(q, t)
+	err = c.change(ctx, func(q *txn) error {
+		src, ok, err := sourceOf(q, t)
 		if err != nil {
 			return err
 		}
-		if doc != nil {
-			if err := doc.Inside(tenant.Path); err != nil {
-				return err
-			}
+		if ok {
+			return fmt.Errorf("policy of %s is kept in %s: change it there, or end that first: %w", src.TenantPath, &src, errkind.Conflict)
 		}
-		old, err := policyOf(q, t)
-		if err != nil {
-			return err
-		}
-		if expected >= 0 && old.Version != expected {
-			return fmt.Errorf("policy of %s has version %d, not %d: %w", tenant.Path, old.Version, expected, errkind.Conflict)
-		}
-		out = Policy{Version: old.Version + 1, Document: text, By: by, Updated: c.timestamp()}
-		what := "removed"
-		if text != "" {
-			what = fmt.Sprintf("version %d, SHA-256 %x", out.Version, sha256.Sum256([]byte(text)))
-		}
-		if err := q.record(audit.Entry{Action: "policy.set", Tenant: string(t), Resource: tenant.resource(), Detail: what}); err != nil {
-			return err
-		}
-		return q.Exec(`INSERT INTO policy (tenant_id, version, document, principal_id, updated) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (tenant_id) DO UPDATE SET version = excluded.version, document = excluded.document,
-			principal_id = excluded.principal_id, updated = excluded.updated`, t, out.Version, out.Document, out.By, out.Updated)
+		out, err = putPolicy(q, t, text, doc, expected, by, "")
+		return err
 	}, c.cache.standings.clear, lineageKind)
 	if err != nil {
 		return Policy{}, err
 	}
 	return out, nil
+}
+
+func parseUnlessEmpty(text string) (*policy.Document, error) {
+	if text == "" {
+		return nil, nil
+	}
+	return policy.Parse([]byte(text))
+}
+
+// putPolicy is SetPolicy in a transaction. from is where the document comes from, for the audit log.
+func putPolicy(q *txn, t id.Tenant, text string, doc *policy.Document, expected int64, by id.Principal, from string) (out Policy, err error) {
+	tenant, err := tenantByID(q, t)
+	if err != nil {
+		return out, err
+	}
+	if doc != nil {
+		if err := doc.Inside(tenant.Path); err != nil {
+			return out, err
+		}
+	}
+	old, err := policyOf(q, t)
+	if err != nil {
+		return out, err
+	}
+	if expected >= 0 && old.Version != expected {
+		return out, fmt.Errorf("policy of %s has version %d, not %d: %w", tenant.Path, old.Version, expected, errkind.Conflict)
+	}
+	out = Policy{Version: old.Version + 1, Document: text, By: by, Updated: q.at}
+	what := "removed"
+	if text != "" {
+		what = fmt.Sprintf("version %d, SHA-256 %x%s", out.Version, sha256.Sum256([]byte(text)), from)
+	}
+	if err := q.record(audit.Entry{Action: "policy.set", Tenant: string(t), Resource: tenant.resource(), Detail: what}); err != nil {
+		return out, err
+	}
+	return out, q.Exec(`INSERT INTO policy (tenant_id, version, document, principal_id, updated) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (tenant_id) DO UPDATE SET version = excluded.version, document = excluded.document,
+		principal_id = excluded.principal_id, updated = excluded.updated`, t, out.Version, out.Document, out.By, out.Updated)
 }
 
 // Group is some of those whom a tenant knows, under one name.

@@ -178,6 +178,9 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, fmt.Errorf("register metrics: %w", err)
 		}
 	}
+	if err := n.server.ApplyPolicies(ctx); err != nil {
+		return n, err
+	}
 	var lc net.ListenConfig
 	if n.listener, err = lc.Listen(ctx, "tcp", opts.HTTPAddr); err != nil {
 		return n, fmt.Errorf("listen: %w", err)

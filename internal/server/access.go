@@ -241,7 +241,7 @@ func (s *Server) sponsored(ctx context.Context, p policy.Principal, ref string) 
 }
 
 // writer is a principal as the one who moves a repository's references, each of which policy is asked for.
-func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo) protocol.Writer {
+func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo) (protocol.Writer, error) {
 	may := func(name git.RefName, how protocol.Move) error {
 		res, err := s.repoResource(ctx, p, r) // anew: a push may take long, and a suspension meanwhile stops it
 		switch {
@@ -257,7 +257,8 @@ func (s *Server) writer(ctx context.Context, p policy.Principal, r control.Repo)
 		}
 		return denial{errkind.Forbidden, "refused by policy: " + reason(policy.Explain(p, action, res))}
 	}
-	return protocol.Writer{Actor: string(p.ID), May: may, Log: s.refLog(callOf(ctx), r)}
+	w := protocol.Writer{Actor: string(p.ID), May: may, Log: s.refLog(callOf(ctx), r)}
+	return w, s.guardPolicies(ctx, p, r, &w)
 }
 
 // reason is what a decision's last refusal says.

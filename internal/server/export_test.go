@@ -96,9 +96,9 @@ func ParseAuthorizedKey(text string) (kind, line, fingerprint, comment string, e
 }
 
 // MayMove is what a push asks about each reference, when it has come that far.
-func (s *Server) MayMove(ctx context.Context, p policy.Principal, repo control.Repo) func(git.RefName) error {
-	may := s.writer(context.WithValue(ctx, callKey{}, &call{}), p, repo).May
-	return func(name git.RefName) error { return may(name, protocol.Forward) }
+func (s *Server) MayMove(ctx context.Context, p policy.Principal, repo control.Repo) (func(git.RefName) error, error) {
+	w, err := s.writer(context.WithValue(ctx, callKey{}, &call{}), p, repo)
+	return func(name git.RefName) error { return w.May(name, protocol.Forward) }, err
 }
 
 // EventCursor is the cursor after a record of usage.

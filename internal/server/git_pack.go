@@ -105,7 +105,10 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 	if err != nil {
 		return err
 	}
-	w := s.writer(context.WithValue(ctx, callKey{}, c), c.principal, repo)
+	w, err := s.writer(context.WithValue(ctx, callKey{}, c), c.principal, repo)
+	if err != nil {
+		return err
+	}
 	if err := c.narrow(ctx, repo); err != nil {
 		return err
 	}

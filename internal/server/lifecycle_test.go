@@ -20,7 +20,7 @@ func TestSuspensionStopsAPushUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo := result(s.control.Repo(ctx, s.repo("acme", "app", client.Private).ID))(t)
-	may := s.server.MayMove(ctx, result(s.control.Actor(ctx, p))(t), repo)
+	may := result(s.server.MayMove(ctx, result(s.control.Actor(ctx, p))(t), repo))(t)
 	check := func(when string, want errkind.Kind) {
 		t.Helper()
 		err := may("refs/heads/main")

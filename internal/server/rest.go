@@ -78,6 +78,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerInvitations()
 	a.registerPolicy()
 	a.registerIssuers()
+	a.registerPolicySources()
 	a.registerSecrets()
 	a.registerTokens()
 	a.registerCertificates()

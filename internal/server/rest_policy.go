@@ -36,7 +36,7 @@ func (a *restAPI) registerPolicy() {
 }
 
 func policyOut(p control.Policy) *out[client.Policy] {
-	o := client.Policy{Version: p.Version, Document: p.Document, UpdatedBy: p.By}
+	o := client.Policy{Version: p.Version, Document: p.Document, UpdatedBy: p.By, Source: sourceOut(p.Source)}
 	if p.Version > 0 {
 		o.UpdatedAt = &p.Updated
 	}
@@ -48,11 +48,7 @@ func (a *restAPI) getPolicy(ctx context.Context, p policy.Principal, in *TenantP
 	if err != nil {
 		return nil, err
 	}
-	doc, err := a.control.Policy(ctx, t.ID)
-	if err != nil {
-		return nil, err
-	}
-	return policyOut(doc), nil
+	return a.policyOf(ctx, t)
 }
 
 func (a *restAPI) setPolicy(ctx context.Context, p policy.Principal, in *struct {

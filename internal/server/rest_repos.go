@@ -62,7 +62,12 @@ func (a *restAPI) openToWrite(ctx context.Context, p policy.Principal, ref strin
 	if err != nil {
 		return nil, r, protocol.Writer{}, err
 	}
-	return cell, r, a.writer(ctx, p, r), nil
+	w, err := a.writer(ctx, p, r)
+	if err != nil {
+		cell.Release()
+		return nil, r, w, err
+	}
+	return cell, r, w, nil
 }
 
 func (a *restAPI) repoOut(ctx context.Context, r control.Repo) client.Repo {

@@ -42,7 +42,7 @@ func (a *restAPI) registerSecrets() {
 		})
 	handle(a, op(http.MethodGet, "/repos/{repo}/secrets", "list-repo-secrets", tag, "List a repository's secrets, without their values"),
 		func(ctx context.Context, p policy.Principal, in *RepoParam) (*out[client.Page[client.Secret]], error) {
-			return a.listSecrets(ctx, p, a.repoOwner(in.Repo))
+			return a.listSecrets(ctx, p, a.repoOwner(p, in.Repo))
 		})
 	handle(a, op(http.MethodPut, "/tenants/{tenant}/secrets/{secret}", "set-tenant-secret", tag, "Give a tenant's secret a value"),
 		func(ctx context.Context, p policy.Principal, in *struct {
@@ -58,7 +58,7 @@ func (a *restAPI) registerSecrets() {
 			setSecretBody
 		},
 		) (*out[client.SecretVersion], error) {
-			return a.setSecret(ctx, p, a.repoOwner(in.Repo), in.Secret, in.Body)
+			return a.setSecret(ctx, p, a.repoOwner(p, in.Repo), in.Secret, in.Body)
 		})
 	handle(a, op(http.MethodPost, "/tenants/{tenant}/secrets/{secret}/restore", "restore-tenant-secret", tag, "Go back to an older value of a tenant's secret"),
 		func(ctx context.Context, p policy.Principal, in *struct {
@@ -74,7 +74,7 @@ func (a *restAPI) registerSecrets() {
 			restoreSecretBody
 		},
 		) (*out[client.SecretVersion], error) {
-			return a.restoreSecret(ctx, p, a.repoOwner(in.Repo), in.Secret, in.Body)
+			return a.restoreSecret(ctx, p, a.repoOwner(p, in.Repo), in.Secret, in.Body)
 		})
 	handle(a, op(http.MethodDelete, "/tenants/{tenant}/secrets/{secret}", "delete-tenant-secret", tag, "Delete a tenant's secret with all its versions"),
 		func(ctx context.Context, p policy.Principal, in *TenantSecretParam) (*none, error) {
@@ -82,7 +82,7 @@ func (a *restAPI) registerSecrets() {
 		})
 	handle(a, op(http.MethodDelete, "/repos/{repo}/secrets/{secret}", "delete-repo-secret", tag, "Delete a repository's secret with all its versions"),
 		func(ctx context.Context, p policy.Principal, in *RepoSecretParam) (*none, error) {
-			return a.deleteSecret(ctx, p, a.repoOwner(in.Repo), in.Secret)
+			return a.deleteSecret(ctx, p, a.repoOwner(p, in.Repo), in.Secret)
 		})
 }
 
@@ -100,13 +100,13 @@ func (a *restAPI) tenantOwner(ref string) owner {
 	}
 }
 
-func (a *restAPI) repoOwner(ref string) owner {
+func (a *restAPI) repoOwner(p policy.Principal, ref string) owner {
 	return func(ctx context.Context) (control.SecretOwner, policy.Resource, error) {
 		r, err := a.findRepo(ctx, ref)
 		if err != nil {
 			return control.SecretOwner{}, policy.Resource{}, err
 		}
-		res, err := a.repoResource(ctx, r)
+		res, err := a.repoResource(ctx, p, r)
 		return control.SecretOwner{Tenant: r.Tenant, Repo: r.ID}, res, err
 	}
 }

@@ -136,6 +136,7 @@ type Server struct {
 	guesses   *limit.Window // of terminals' codes, by principal
 	polls     *limit.Bucket // of terminals for their tokens, by terminal
 	budgets   budgets
+	applying  chan struct{} // policies of repositories: one at a time
 	metrics   *metrics
 	transfers *pool
 	calls     *pool
@@ -161,6 +162,7 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	heavy := max(4, 2*runtime.GOMAXPROCS(0))
 	s.heavy = newPool(heavy, half(heavy), 0, opts.MaxWaiting, opts.MaxWait)
 	s.guesses, s.polls = limit.NewWindow(deviceGuesses, limit.Options{}), limit.NewBucket(devicePolls, limit.Options{})
+	s.applying = make(chan struct{}, 1)
 	s.sites = newOtherSites(opts.Origins)
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
 	s.budgets.load = ctl.QuotaUse

@@ -122,6 +122,11 @@ type Writer struct {
 	// Log is told of updates that are about to be done and writes them down; its error refuses them all. What it returns is told
 	// of those that then were not done, and why. nil: nobody does.
 	Log func(ctx context.Context, updates []git.RefUpdate, pushOptions []string) (undone func([]git.RefUpdate, error), err error)
+	// Judge is asked about each update that no other rule has refused, with the objects that there would be then. Its error is
+	// what the client reads. nil allows everything.
+	Judge func(ctx context.Context, u git.RefUpdate, objects *odb.Store) error
+	// Made is told when updates have been tried, those that were done being durable. nil: nobody is.
+	Made func(ctx context.Context)
 }
 
 // Move is what an update does to a reference.

@@ -35,3 +35,19 @@ CREATE TABLE reply (
 
 CREATE INDEX reply_by_age ON reply (begun);
 CREATE INDEX reply_of_principal ON reply (principal_id, begun);
+
+-- A policy document that lives in a repository. What is there counts.
+CREATE TABLE policy_source (
+  tenant_id    TEXT COLLATE "C" NOT NULL PRIMARY KEY REFERENCES tenant (tenant_id) ON DELETE CASCADE,
+  of_tenant_id TEXT COLLATE "C" NOT NULL, -- the repository's
+  repo_id      TEXT COLLATE "C" NOT NULL,
+  ref          TEXT COLLATE "C" NOT NULL,
+  path         TEXT COLLATE "C" NOT NULL,
+  delegated    BIGINT NOT NULL CHECK (delegated IN (0, 1)), -- whoever may push there may change it
+  commit_id    TEXT COLLATE "C" NOT NULL, -- the last one that changed it
+  pending      BIGINT NOT NULL CHECK (pending >= 0), -- pushes that may have changed it, and whose end nobody has seen
+  principal_id TEXT COLLATE "C" NOT NULL, -- who made it so, who may be gone by now
+  FOREIGN KEY (of_tenant_id, repo_id) REFERENCES repo (tenant_id, repo_id) ON DELETE CASCADE
+);
+
+CREATE INDEX policy_source_by_repo ON policy_source (of_tenant_id, repo_id);
