@@ -39,6 +39,7 @@ func newServe() *cobra.Command {
 	flags.StringVar(&opts.Control, "control", "", controlUsage)
 	flags.Var(keyValue{&opts.MasterKey}, "master-key", masterKeyUsage)
 	flags.Var(keysValue{&opts.OldMasterKeys}, "old-master-key", "master keys before that one, to replace them: what they have wrapped is wrapped anew at the start")
+	flags.BoolVar(&opts.DiscardLost, "discard-lost-secrets", false, "delete the secrets whose master key is not given, because it is lost")
 	flags.StringVar(&opts.HTTPAddr, "http", node.DefaultHTTPAddr, "the address to listen on; port 0 takes a free one")
 	flags.StringVar(&opts.PublicURL, "public-url", "", "what users reach the server by, when it is behind a proxy")
 	flags.IntVar(&opts.MaxOpenCells, "max-open-cells", 0, "repositories open at once (0: the default, 1000)")

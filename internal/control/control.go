@@ -70,6 +70,8 @@ type Options struct {
 	// Keys, if not nil, gives the master keys of secrets. If there are secrets already, inUse, it finds those and makes none. A
 	// key that is missing is an error of Open: errkind.Unavailable.
 	Keys func(inUse bool) (*secret.Ring, error)
+	// DiscardLost deletes secrets whose master key Keys does not give, instead of failing.
+	DiscardLost bool
 	// Log hears when the database does not answer Run. nil: nobody does.
 	Log *slog.Logger
 }
@@ -97,7 +99,7 @@ func Open(ctx context.Context, where string, opts Options) (c *Control, firstSec
 	}
 	c.cache.init(c.gate)
 	if opts.Keys != nil {
-		if err := c.openKeys(ctx, opts.Keys); err != nil {
+		if err := c.openKeys(ctx, opts.Keys, opts.DiscardLost); err != nil {
 			return nil, "", errors.Join(fmt.Errorf("open control plane: %w", err), c.Close())
 		}
 	}

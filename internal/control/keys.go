@@ -15,7 +15,7 @@ import (
 //	no secrets                   any key will do
 //	its current key alone        nothing to do
 //	keys that it has             the current one replaces the others: data keys are wrapped anew, some at a time
-//	a key that it lacks          it does not start, and nothing is changed
+//	a key that it lacks          it does not start, and nothing is changed; unless it is told that the key is lost
 //
 // A crash while keys are replaced leaves both in use, and the next start goes on. A node that runs with the old key meanwhile
 // is refused when it sets a secret.
@@ -24,10 +24,10 @@ import (
 const rewrapBatch = 100
 
 // errKeysInUse is what openKeys adds for whoever starts a node.
-var errKeysInUse = errors.New("start it with that key as well; without it the secrets are lost")
+var errKeysInUse = errors.New("start it with that key as well; if the key is lost, so are the secrets: delete them with --discard-lost-secrets")
 
-// openKeys gets the master keys and makes the current one that of all secrets.
-func (c *Control) openKeys(ctx context.Context, get func(inUse bool) (*secret.Ring, error)) error {
+// openKeys gets the master keys, and sees to it that they open all secrets.
+func (c *Control) openKeys(ctx context.Context, get func(inUse bool) (*secret.Ring, error), discardLost bool) error {
 	var used []string
 	err := c.db.Read(ctx, func(q conn) error {
 		used = nil
@@ -51,11 +51,28 @@ func (c *Control) openKeys(ctx context.Context, get func(inUse bool) (*secret.Ri
 	}
 	c.keys = ring
 	for _, k := range used {
-		if !ring.Has(k) {
+		switch {
+		case ring.Has(k):
+		case !discardLost:
 			return fmt.Errorf("open the secrets: %w: %w", secret.NoKey(k), errKeysInUse)
+		default:
+			if err := c.discardSecrets(ctx, k); err != nil {
+				return fmt.Errorf("discard the secrets of a lost key: %w", err)
+			}
 		}
 	}
 	return nil
+}
+
+// discardSecrets deletes what a master key that is lost has wrapped.
+func (c *Control) discardSecrets(ctx context.Context, keyID string) error {
+	return c.change(ctx, func(q *txn) error {
+		if err := q.Exec("DELETE FROM secret WHERE key_id = ?", keyID); err != nil {
+			return err
+		}
+		detail := fmt.Sprintf("%d versions, whose master key %s is lost", q.Changes(), keyID)
+		return q.record(audit.Entry{Action: "secret.discard", Resource: "server", Detail: detail})
+	}, nil)
 }
 
 // otherKey finds a master key other than this one that is in use. It looks on both sides of it in the index.

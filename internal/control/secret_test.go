@@ -271,6 +271,26 @@ func testMasterKeyIsReplaced(t *testing.T, db backend) {
 	set(t, after, control.SecretOwner{Tenant: acme.ID}, "N0", "s3cret")
 }
 
+// TestLostMasterKey: what nobody can open is deleted when that is asked for, and nothing else.
+func TestLostMasterKey(t *testing.T) { onEach(t, testLostMasterKey) }
+
+func testLostMasterKey(t *testing.T, db backend) {
+	where := db.fresh(t)
+	c := withKeys(t, where, 1)
+	o := control.SecretOwner{Tenant: tenant(t, c, "acme").ID}
+	set(t, c, o, "LOST", "s3cret")
+	ring := func(bool) (*secret.Ring, error) { return secret.NewRing(keyOf(t, 2)), nil }
+	after, _, err := control.Open(t.Context(), where, control.Options{Keys: ring, DiscardLost: true})
+	must0(t, err)
+	wantSecrets(t, after, o)
+	set(t, after, o, "ANEW", "s3cret")
+	must0(t, after.Close())
+	again, _, err := control.Open(t.Context(), where, control.Options{Keys: ring, DiscardLost: true})
+	must0(t, err)
+	wantSecrets(t, again, o, "ANEW: 1")
+	must0(t, again.Close())
+}
+
 func TestSecretsNeedAKey(t *testing.T) {
 	where := onSQLite.fresh(t)
 	c := openAt(t, where)

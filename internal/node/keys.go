@@ -14,12 +14,12 @@ import (
 const masterKeyFile = "master-key"
 
 // ring finds the master keys. Without one in the options it is the file's, which is made if need be, unless secrets need
-// one that was there before.
+// one that was there before and is not lost.
 func (o *Options) ring(inUse bool) (*secret.Ring, error) {
 	current, file := o.MasterKey, filepath.Join(o.DataDir, masterKeyFile)
 	if current == "" {
 		current = "file:" + file
-		if !inUse {
+		if !inUse || o.DiscardLost {
 			if err := secret.MakeKeyFile(file); err != nil && !errors.Is(err, fs.ErrExist) {
 				return nil, err
 			}
@@ -27,7 +27,7 @@ func (o *Options) ring(inUse bool) (*secret.Ring, error) {
 	}
 	key, err := secret.ParseKey(current)
 	if errors.Is(err, fs.ErrNotExist) && o.MasterKey == "" {
-		return nil, fmt.Errorf("there are secrets, and %s is gone: put it back, or name their key with --master-key: %w", file, err)
+		return nil, fmt.Errorf("there are secrets, and %s is gone: put it back, or name their key with --master-key; if it is lost, so are they: delete them with --discard-lost-secrets: %w", file, err)
 	}
 	if err != nil {
 		return nil, err

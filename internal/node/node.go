@@ -57,6 +57,7 @@ type Options struct {
 	Log       *slog.Logger
 
 	OldMasterKeys []string // as MasterKey: what they have wrapped is wrapped with MasterKey when the node starts
+	DiscardLost   bool     // delete secrets whose master key is not given, instead of refusing to start
 
 	MaxOpenCells int           // repositories open at once; 0: router's default
 	MaxPackBytes int64         // of one push; 0: 8 GiB

@@ -37,10 +37,11 @@ func (n *Node) openControl(ctx context.Context) (err error) {
 		return err
 	}
 	n.control, n.first, err = control.Open(ctx, where, control.Options{
-		Log:       n.opts.Log,
-		FetchKeys: n.outbound.Read,
-		Observe:   n.transactions.observe,
-		Keys:      n.opts.ring,
+		Log:         n.opts.Log,
+		FetchKeys:   n.outbound.Read,
+		Observe:     n.transactions.observe,
+		Keys:        n.opts.ring,
+		DiscardLost: n.opts.DiscardLost,
 		KeepFirst: func(secret string) error {
 			written = true
 			return n.writeToken(secret + "\n")
