@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -140,7 +141,12 @@ func testSecrets(t *testing.T, db backend) {
 
 	// They go with what they belong to.
 	must0(t, c.DeleteRepo(ctx, api.ID))
-	must0(t, c.DeleteTenant(ctx, acme.ID))
+	must0(t, c.DeleteTenant(ctx, acme.ID, false))
+	for more := true; more; {
+		var err error
+		more, err = c.Purge(ctx, time.Now().Add(time.Hour), func(control.Repo) error { return nil })
+		must0(t, err)
+	}
 	if n, _ := faults(t, c); n != 0 {
 		t.Errorf("%d secrets are left of what is gone", n)
 	}
