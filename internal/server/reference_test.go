@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,13 +133,20 @@ func actionsAsked(t *testing.T) map[string][]string {
 	return out
 }
 
+// operationID is what an operation's identifier looks like in the code, and neither its path nor its summary does.
+var operationID = regexp.MustCompile(`^"[a-z0-9]+(-[a-z0-9]+)*"$`)
+
 // findHandlers finds handle(a, op(…, "operation-id", …), handler), where what op gives may have a name first. Something else than op may
 // make it, if it is given the identifier as a literal.
 func findHandlers(body ast.Node, handlers map[string]ast.Node) {
 	last := map[string]string{} // the operation that a variable holds
 	idOf := func(e ast.Expr) string {
-		if call, ok := e.(*ast.CallExpr); ok && len(call.Args) > 2 {
-			if lit, ok := call.Args[2].(*ast.BasicLit); ok {
+		call, ok := e.(*ast.CallExpr)
+		if !ok {
+			return ""
+		}
+		for _, arg := range call.Args {
+			if lit, ok := arg.(*ast.BasicLit); ok && operationID.MatchString(lit.Value) {
 				return strings.Trim(lit.Value, `"`)
 			}
 		}

@@ -16,17 +16,17 @@ import (
 
 func (a *restAPI) registerLifecycle() {
 	const tag = "tenants"
-	post := func(path, tag, operationID, summary string) (o huma.Operation) {
+	post := func(path, operationID, summary string) (o huma.Operation) {
 		o = op(http.MethodPost, path, operationID, tag, summary)
 		o.DefaultStatus = http.StatusOK
 		return o
 	}
-	handle(a, post("/tenants/{tenant}/suspend", tag, "suspend-tenant", "Suspend a tenant and all below it"), a.suspendTenant)
-	handle(a, post("/tenants/{tenant}/resume", tag, "resume-tenant", "End a tenant's suspension"), a.resumeTenant)
-	handle(a, post("/tenants/{tenant}/move", tag, "move-tenant", "Give a tenant another parent or name, with all below it"), a.moveTenant)
+	handle(a, post("/tenants/{tenant}/suspend", "suspend-tenant", "Suspend a tenant and all below it"), a.suspendTenant)
+	handle(a, post("/tenants/{tenant}/resume", "resume-tenant", "End a tenant's suspension"), a.resumeTenant)
+	handle(a, post("/tenants/{tenant}/move", "move-tenant", "Give a tenant another parent or name, with all below it"), a.moveTenant)
 	handle(a, op(http.MethodDelete, "/tenants/{tenant}", "delete-tenant", tag, "Delete a tenant, for a time in which it can be restored"), a.deleteTenant)
 	handle(a, op(http.MethodGet, "/deleted-tenants", "list-deleted-tenants", tag, "List the deleted tenants that you may restore"), a.listDeleted)
-	handle(a, post("/deleted-tenants/{tenant}/restore", tag, "restore-tenant", "Bring a deleted tenant back"), a.restoreTenant)
+	handle(a, post("/deleted-tenants/{tenant}/restore", "restore-tenant", "Bring a deleted tenant back"), a.restoreTenant)
 }
 
 func (a *restAPI) suspendTenant(ctx context.Context, p policy.Principal, in *TenantParam) (*out[client.Tenant], error) {

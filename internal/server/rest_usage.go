@@ -39,13 +39,13 @@ type UsageParams struct {
 
 func (a *restAPI) registerUsage() {
 	const tag = "usage"
-	report := func(path, tag, operationID, summary string) (o huma.Operation) {
+	report := func(path, operationID, summary string) (o huma.Operation) {
 		o = op(http.MethodGet, path, operationID, tag, summary)
 		o.Responses = a.bodyOf(reflect.TypeFor[client.UsageReport](), "text/csv")
 		return o
 	}
-	handle(a, report("/tenants/{tenant}/usage", tag, "get-tenant-usage", "Report what a tenant used"), a.tenantUsage)
-	handle(a, report("/repos/{repo}/usage", tag, "get-repo-usage", "Report what a repository used"), a.repoUsage)
+	handle(a, report("/tenants/{tenant}/usage", "get-tenant-usage", "Report what a tenant used"), a.tenantUsage)
+	handle(a, report("/repos/{repo}/usage", "get-repo-usage", "Report what a repository used"), a.repoUsage)
 	o := op(http.MethodGet, "/usage/events", "list-usage-events", tag, "List what was used in closed hours, each record once")
 	o.Description = "For billing. An hour is listed ten minutes after its end, and does not change any more."
 	handle(a, o, a.usageEvents)
