@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"strings"
 
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
@@ -124,8 +125,8 @@ func pageOf[In, Out any](items []In, limit int, conv func(In) Out, key func(In) 
 func makeCursor(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
 
 func parseCursor(cursor string) (string, error) {
-	b, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || strings.ContainsAny(cursor, "\r\n") { // which the decoder leaves out
 		return "", errCursor
 	}
 	return string(b), nil
