@@ -33,14 +33,7 @@ func (c *Control) CreateAccount(ctx context.Context, t id.Tenant, name string, c
 			return err
 		}
 		p.Name = tenant.Path + "/" + name
-		taken, err := exists(q, "SELECT 1 FROM principal WHERE name_key = ?", fold(p.Name))
-		if err != nil {
-			return err
-		}
-		if taken {
-			return fmt.Errorf("account %s: %w", p.Name, errkind.Exists)
-		}
-		if err := makePrincipal(q, p); err != nil {
+		if err := newPrincipal(q, p); err != nil {
 			return err
 		}
 		return mustHold(q, "accounts of the tenant", maxAccounts, "SELECT 1 FROM principal WHERE home_id = ? LIMIT 1 OFFSET ?", t)

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/skep-dev/skep/internal/audit"
@@ -187,15 +186,8 @@ func (c *Control) AcceptAsNew(ctx context.Context, h auth.Hash, name string) (in
 			if err := isFor(inv, name); err != nil {
 				return err
 			}
-			taken, err := exists(q, "SELECT 1 FROM principal WHERE name_key = ?", fold(name))
-			if err != nil {
-				return err
-			}
-			if taken {
-				return fmt.Errorf("name %s: %w", name, errkind.Exists)
-			}
 			who = Principal{ID: id.NewPrincipal(), Name: name, Class: policy.Human, Created: c.timestamp()}
-			if err := makePrincipal(q, who); err != nil {
+			if err := newPrincipal(q, who); err != nil {
 				return err
 			}
 			_, secret, err = makeToken(q, Token{
@@ -232,8 +224,7 @@ func join(q *txn, inv *Invitation, who Principal) error {
 	if _, err := q.First("SELECT role FROM member WHERE tenant_id = ? AND principal_id = ?", func(r row) { has = policy.Role(r.Text(0)) }, inv.Tenant, who.ID); err != nil {
 		return err
 	}
-	ranks := []policy.Role{"", policy.Guest, policy.Reader, policy.Writer, policy.Owner}
-	if slices.Index(ranks, has) >= slices.Index(ranks, inv.Role) {
+	if !inv.Role.Above(has) {
 		inv.Role = has
 		return nil
 	}
