@@ -189,8 +189,8 @@ func setMember(q *txn, t id.Tenant, p id.Principal, role policy.Role) error {
 }
 
 // mustHold refuses when a query whose last parameter is an OFFSET has more rows than most.
-func mustHold(q conn, what string, most int, query string, arg any) error {
-	over, err := exists(q, query, arg, most)
+func mustHold(q conn, what string, most int, query string, args ...any) error {
+	over, err := exists(q, query, append(args, most)...)
 	if err == nil && over {
 		err = fmt.Errorf("more than %d %s: %w", most, what, errkind.TooLarge)
 	}

@@ -163,11 +163,7 @@ func insertSecret(q conn, at secretRow, s Secret, sealed secret.Sealed) error {
 		at.Tenant, at.Repo, at.name, at.version-maxSecretVersions); err != nil {
 		return err
 	}
-	over, err := exists(q, "SELECT name FROM secret WHERE tenant_id = ? AND owner = ? GROUP BY name LIMIT 1 OFFSET ?", at.Tenant, at.Repo, maxSecrets)
-	if err == nil && over {
-		err = fmt.Errorf("more than %d secrets of one owner: %w", maxSecrets, errkind.TooLarge)
-	}
-	return err
+	return mustHold(q, "secrets of one owner", maxSecrets, "SELECT name FROM secret WHERE tenant_id = ? AND owner = ? GROUP BY name LIMIT 1 OFFSET ?", at.Tenant, at.Repo)
 }
 
 // ownerPath is how an owner's secrets are named, up to the slash. The repository must be the tenant's.

@@ -57,12 +57,8 @@ func (c *Control) SetShare(ctx context.Context, r id.Repo, with id.Tenant, child
 			principal_id = excluded.principal_id, created = excluded.created`, repo.Tenant, r, with, children, by, s.Created); err != nil {
 			return err
 		}
-		over, err := exists(q, "SELECT 1 FROM share WHERE tenant_id = ? AND repo_id = ? LIMIT 1 OFFSET ?", repo.Tenant, r, maxShares)
-		if err != nil {
+		if err := mustHold(q, "shares of the repository", maxShares, "SELECT 1 FROM share WHERE tenant_id = ? AND repo_id = ? LIMIT 1 OFFSET ?", repo.Tenant, r); err != nil {
 			return err
-		}
-		if over {
-			return fmt.Errorf("more than %d shares of the repository: %w", maxShares, errkind.TooLarge)
 		}
 		return q.Exec("UPDATE repo SET shared = 1 WHERE tenant_id = ? AND repo_id = ?", repo.Tenant, r)
 	}, func() { c.cache.dropRepo(r) }, repoKind)
