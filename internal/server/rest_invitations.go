@@ -112,11 +112,7 @@ func (a *restAPI) listInvitations(ctx context.Context, p policy.Principal, in *T
 	if err != nil {
 		return nil, err
 	}
-	page := client.Page[client.Invitation]{Items: make([]client.Invitation, len(list))}
-	for i, inv := range list {
-		page.Items[i] = invitationOut(inv)
-	}
-	return &out[client.Page[client.Invitation]]{page}, nil
+	return whole(list, invitationOut), nil
 }
 
 func (a *restAPI) revokeInvitation(ctx context.Context, p policy.Principal, in *struct {

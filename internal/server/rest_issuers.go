@@ -116,11 +116,7 @@ func (a *restAPI) listIssuers(ctx context.Context, p policy.Principal, in *Tenan
 	if err != nil {
 		return nil, err
 	}
-	page := client.Page[client.Issuer]{Items: make([]client.Issuer, len(list))}
-	for n, i := range list {
-		page.Items[n] = issuerOut(i, nil)
-	}
-	return &out[client.Page[client.Issuer]]{page}, nil
+	return whole(list, func(i control.Issuer) client.Issuer { return issuerOut(i, nil) }), nil
 }
 
 func (a *restAPI) getIssuer(ctx context.Context, p policy.Principal, in *IssuerParam) (*out[client.Issuer], error) {

@@ -66,7 +66,7 @@ func (a *restAPI) listSSHKeys(ctx context.Context, p policy.Principal, in *Princ
 	if err != nil {
 		return nil, err
 	}
-	return &out[client.Page[client.SSHKey]]{pageOf(list, len(list), sshKeyOut, func(k control.SSHKey) string { return string(k.ID) })}, nil
+	return whole(list, sshKeyOut), nil
 }
 
 func (a *restAPI) removeSSHKey(ctx context.Context, p policy.Principal, in *struct {

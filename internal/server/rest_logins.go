@@ -100,7 +100,7 @@ func (a *restAPI) listIdentities(ctx context.Context, p policy.Principal, in *Pr
 	if err != nil {
 		return nil, err
 	}
-	return &out[client.Page[client.ProviderIdentity]]{pageOf(list, len(list), identityOut, func(i control.Identity) string { return i.Subject })}, nil
+	return whole(list, identityOut), nil
 }
 
 // linkIdentity is an administrator's: who could link an identity to itself could be anybody whom the provider will know.

@@ -192,14 +192,15 @@ func (a *restAPI) listGroups(ctx context.Context, p policy.Principal, in *Tenant
 	if err != nil {
 		return nil, err
 	}
-	page := client.Page[client.Group]{Items: make([]client.Group, len(groups))}
-	for i, g := range groups {
-		page.Items[i] = client.Group{Name: g.Name, Members: make([]client.Principal, len(g.Members))}
-		for k, m := range g.Members {
-			page.Items[i].Members[k] = principalOut(m)
-		}
+	return whole(groups, groupOut), nil
+}
+
+func groupOut(g control.Group) client.Group {
+	o := client.Group{Name: g.Name, Members: make([]client.Principal, len(g.Members))}
+	for i, m := range g.Members {
+		o.Members[i] = principalOut(m)
 	}
-	return &out[client.Page[client.Group]]{page}, nil
+	return o
 }
 
 func (a *restAPI) joinGroup(ctx context.Context, p policy.Principal, in *GroupParam) (*none, error) {

@@ -121,6 +121,15 @@ func pageOf[In, Out any](items []In, limit int, conv func(In) Out, key func(In) 
 	return page
 }
 
+// whole is the answer of a list that is so short that it has no pages.
+func whole[In, Out any](items []In, conv func(In) Out) *out[client.Page[Out]] {
+	page := client.Page[Out]{Items: make([]Out, len(items))}
+	for i, it := range items {
+		page.Items[i] = conv(it)
+	}
+	return &out[client.Page[Out]]{page}
+}
+
 // makeCursor makes what clients pass back without looking into it: names need not be UTF-8.
 func makeCursor(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
 

@@ -142,15 +142,16 @@ func (a *restAPI) listSecrets(ctx context.Context, p policy.Principal, find owne
 	if err != nil {
 		return nil, err
 	}
-	page := client.Page[client.Secret]{Items: make([]client.Secret, len(list))}
-	for i, versions := range list {
-		s := client.Secret{Name: versions[0].Name, Version: versions[0].Version, Versions: make([]client.SecretVersion, len(versions))}
-		for k, v := range versions {
-			s.Versions[k] = versionOut(v)
-		}
-		page.Items[i] = s
+	return whole(list, secretOut), nil
+}
+
+// secretOut is a secret with its versions, of which there is one at least.
+func secretOut(versions []control.Secret) client.Secret {
+	s := client.Secret{Name: versions[0].Name, Version: versions[0].Version, Versions: make([]client.SecretVersion, len(versions))}
+	for i, v := range versions {
+		s.Versions[i] = versionOut(v)
 	}
-	return &out[client.Page[client.Secret]]{page}, nil
+	return s
 }
 
 func versionOut(s control.Secret) client.SecretVersion {

@@ -39,11 +39,7 @@ func (a *restAPI) listShares(ctx context.Context, p policy.Principal, in *RepoPa
 	if err != nil {
 		return nil, err
 	}
-	page := client.Page[client.Share]{Items: make([]client.Share, len(list))}
-	for i, s := range list {
-		page.Items[i] = shareOut(s)
-	}
-	return &out[client.Page[client.Share]]{page}, nil
+	return whole(list, shareOut), nil
 }
 
 func (a *restAPI) setShare(ctx context.Context, p policy.Principal, in *struct {

@@ -125,11 +125,9 @@ func (a *restAPI) listMembers(ctx context.Context, p policy.Principal, in *Tenan
 	if err != nil {
 		return nil, err
 	}
-	page := client.Page[client.Member]{Items: make([]client.Member, len(ms))}
-	for i, m := range ms {
-		page.Items[i] = client.Member{Principal: principalOut(m.Principal), Role: m.Role}
-	}
-	return &out[client.Page[client.Member]]{page}, nil
+	return whole(ms, func(m control.Member) client.Member {
+		return client.Member{Principal: principalOut(m.Principal), Role: m.Role}
+	}), nil
 }
 
 func (a *restAPI) setMember(ctx context.Context, p policy.Principal, in *struct {
