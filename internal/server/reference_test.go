@@ -96,7 +96,7 @@ func actionsAsked(t *testing.T) map[string][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = append(files, "snapshot.go")
+	files = append(files, "snapshot.go", "access.go")
 	bodies, handlers := map[string]ast.Node{}, map[string]ast.Node{} // by a function's name, and by an operation's
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
@@ -105,11 +105,15 @@ func actionsAsked(t *testing.T) map[string][]string {
 		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {
+				if name == "access.go" && f.Name.Name != "sponsor" { // the others are given the action
+					continue
+				}
 				bodies[f.Name.Name] = f.Body
 				findHandlers(f.Body, handlers)
 			}
 		}
 	}
+	bodies["sponsored"] = bodies["sponsor"] // what else it asks for only chooses the words of a refusal
 	out := map[string][]string{}
 	for op, handler := range handlers {
 		found, seen := map[string]bool{}, map[string]bool{}
