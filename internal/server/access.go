@@ -167,10 +167,17 @@ func (s *Server) tenant(ctx context.Context, p policy.Principal, a policy.Action
 			err = verdict(p, a, res)
 		}
 	}
-	if c, ok := ctx.Value(callKey{}).(*call); ok && err == nil {
-		c.used = usage.Key{Tenant: t.ID}
+	if err == nil {
+		useTenant(ctx, t)
 	}
 	return t, blur(ctx, p, started, err)
+}
+
+// useTenant makes a request a tenant's use, if it is one and not the server's own doing.
+func useTenant(ctx context.Context, t control.Tenant) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		c.used = usage.Key{Tenant: t.ID}
+	}
 }
 
 // blur makes the verdicts on missing and on invisible things the same, in words and in time.
@@ -236,6 +243,9 @@ func (s *Server) sponsored(ctx context.Context, p policy.Principal, ref string) 
 				err = errSponsor
 			}
 		}
+	}
+	if err == nil {
+		useTenant(ctx, t)
 	}
 	return t, blur(ctx, p, started, err)
 }

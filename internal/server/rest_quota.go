@@ -6,7 +6,6 @@ import (
 
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
-	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
@@ -53,19 +52,8 @@ func (a *restAPI) setQuota(ctx context.Context, p policy.Principal, in *struct {
 	Body client.Quotas
 },
 ) (*out[client.TenantQuota], error) {
-	t, err := a.tenant(ctx, p, policy.TenantAdmin, in.Tenant)
+	t, err := a.sponsored(ctx, p, in.Tenant)
 	if err != nil {
-		return nil, err
-	}
-	if t.Parent == "" {
-		err = a.allowServer(p, policy.SystemAdmin)
-	} else {
-		_, err = a.tenant(ctx, p, policy.TenantAdmin, string(t.Parent))
-	}
-	if err != nil {
-		if errkind.Of(err) == errkind.NotFound { // that there is a tenant above, its path says
-			err = errForbidden
-		}
 		return nil, err
 	}
 	most := control.Quotas{}
