@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -63,20 +62,10 @@ const maxJWKSBytes = 128 << 10
 
 // readJWKS reads a JWK set; without a file there is none.
 func readJWKS(cmd *cobra.Command, file string) (set map[string]any, err error) {
-	in := cmd.InOrStdin()
-	switch file {
-	case "":
+	if file == "" {
 		return nil, nil
-	case "-":
-	default:
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
 	}
-	b, err := io.ReadAll(io.LimitReader(in, maxJWKSBytes))
+	b, err := readInput(cmd, file, maxJWKSBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/client"
-	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
 )
 
@@ -49,7 +46,7 @@ key will let do all that you may:
 	title := cmd.Flags().String("title", "", "what it is for, shown in lists (default the key's comment)")
 	ttl := cmd.Flags().String("ttl", "", "how long it is good: 12h, 365d (default for ever)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		text, err := readKey(cmd.InOrStdin(), args)
+		text, err := readKey(cmd, args)
 		if err != nil {
 			return err
 		}
@@ -70,25 +67,17 @@ key will let do all that you may:
 	return cmd
 }
 
+// maxKeyBytes is what the server takes.
+const maxKeyBytes = 16 << 10
+
 // readKey reads a public key from the named file, or from standard input.
-func readKey(stdin io.Reader, args []string) (_ string, err error) {
-	const most = 16 << 10
+func readKey(cmd *cobra.Command, args []string) (string, error) {
+	name := stdinName
 	if len(args) == 1 {
-		f, err := os.Open(args[0])
-		if err != nil {
-			return "", fmt.Errorf("read key: %w", err)
-		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		stdin = f
+		name = args[0]
 	}
-	b, err := io.ReadAll(io.LimitReader(stdin, most+1))
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("read key: %w", err)
-	case len(b) > most:
-		return "", fmt.Errorf("read key: more than %d bytes: %w", most, errkind.TooLarge)
-	}
-	return string(b), nil
+	b, err := readInput(cmd, name, maxKeyBytes)
+	return string(b), err
 }
 
 func newKeyList() *cobra.Command {

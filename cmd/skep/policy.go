@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +22,7 @@ func newPolicyValidate() *cobra.Command {
 		Short: "Check a policy document (- is standard input) without giving it to a server",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := readPolicy(cmd, args[0])
+			text, err := readInput(cmd, args[0], policy.MaxDocumentBytes)
 			if err != nil {
 				return err
 			}
@@ -34,20 +33,6 @@ func newPolicyValidate() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-// readPolicy reads a document from a file or standard input, no further than one may be long.
-func readPolicy(cmd *cobra.Command, name string) ([]byte, error) {
-	in := cmd.InOrStdin()
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
-	}
-	return io.ReadAll(io.LimitReader(in, policy.MaxDocumentBytes+1))
 }
 
 func newPolicyShow() *cobra.Command {
@@ -72,7 +57,7 @@ func newPolicySet() *cobra.Command {
 	expected := cmd.Flags().Int64("expect", -1, "refuse unless this is the version there now")
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		text, err := readPolicy(cmd, args[1])
+		text, err := readInput(cmd, args[1], policy.MaxDocumentBytes)
 		if err != nil {
 			return err
 		}

@@ -73,23 +73,18 @@ does. So it is in no process list and no shell's history:
 
 // readSecret reads a value, no further than one may be long.
 func readSecret(cmd *cobra.Command, file string) (string, error) {
-	in := cmd.InOrStdin()
-	if file != "" {
-		f, err := os.Open(file)
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		in = f
-	} else if f, ok := in.(*os.File); ok && isTerminal(f) {
+	if file == "" {
+		file = stdinName
+	}
+	if f, ok := cmd.InOrStdin().(*os.File); ok && file == stdinName && isTerminal(f) {
 		return "", usageError{fmt.Errorf("the value would be shown on this terminal: pipe it in, or use --from-file")}
 	}
-	b, err := io.ReadAll(io.LimitReader(in, secret.MaxValueBytes+2)) // one more, and a line feed
+	b, err := readInput(cmd, file, secret.MaxValueBytes+2) // and a line's end
 	if err != nil {
-		return "", fmt.Errorf("read the value: %w", err)
+		return "", err
 	}
 	value := string(b)
-	if file == "" {
+	if file == stdinName {
 		value = strings.TrimSuffix(strings.TrimSuffix(value, "\n"), "\r")
 	}
 	switch {
