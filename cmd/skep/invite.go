@@ -27,7 +27,7 @@ not have, and nothing any more if you lose it before it is accepted.`,
 	asJSON := asJSON(cmd)
 	role := cmd.Flags().String("role", string(policy.Reader), "guest, reader, writer or owner")
 	name := cmd.Flags().String("name", "", "who may accept it (default: whoever has the secret)")
-	expires := cmd.Flags().String("expires", "", "how long it is open, 90d at most (default 7d)")
+	ttl := cmd.Flags().String("ttl", "", "how long it is open, 90d at most (default 7d)")
 	newAccount := cmd.Flags().Bool("new-account", false, "also for somebody whom the server does not know yet")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !slices.Contains(roles, policy.Role(*role)) {
@@ -38,7 +38,7 @@ not have, and nothing any more if you lose it before it is accepted.`,
 			return err
 		}
 		inv, err := c.CreateInvitation(cmd.Context(), args[0], client.CreateInvitation{
-			Role: policy.Role(*role), Name: *name, NewAccount: *newAccount, TTL: *expires,
+			Role: policy.Role(*role), Name: *name, NewAccount: *newAccount, TTL: *ttl,
 		})
 		if err != nil {
 			return fmt.Errorf("invite into %s: %w", args[0], err)
