@@ -30,6 +30,8 @@ type (
 	Session string
 	// Key names an SSH key: key_…
 	Key string
+	// Invitation names an invitation, and is not its secret: inv_…
+	Invitation string
 )
 
 const (
@@ -41,18 +43,8 @@ const (
 	certPrefix      = "crt_"
 	sessionPrefix   = "ses_"
 	keyPrefix       = "key_"
+	invitePrefix    = "inv_"
 )
-
-// Invitation names an invitation, and is not its secret: inv_…
-type Invitation string
-
-const invitationPrefix = "inv_"
-
-// NewInvitation makes the identifier of a new invitation. It is not the secret.
-func NewInvitation() Invitation { return Invitation(invitationPrefix + fresh()) }
-
-// ParseInvitation checks the form of an invitation's identifier.
-func ParseInvitation(s string) (Invitation, error) { return parse[Invitation](s, invitationPrefix) }
 
 // NewTenant makes the identifier of a new tenant.
 func NewTenant() Tenant { return Tenant(tenantPrefix + fresh()) }
@@ -78,6 +70,9 @@ func NewSession() Session { return Session(sessionPrefix + fresh()) }
 // NewKey makes the identifier of a new SSH key.
 func NewKey() Key { return Key(keyPrefix + fresh()) }
 
+// NewInvitation makes the identifier of a new invitation. It is not the secret.
+func NewInvitation() Invitation { return Invitation(invitePrefix + fresh()) }
+
 // ParseTenant checks the form of a tenant's identifier.
 func ParseTenant(s string) (Tenant, error) { return parse[Tenant](s, tenantPrefix) }
 
@@ -90,9 +85,6 @@ func ParsePrincipal(s string) (Principal, error) { return parse[Principal](s, pr
 // ParseToken checks the form of a token's identifier.
 func ParseToken(s string) (Token, error) { return parse[Token](s, tokenPrefix) }
 
-// ParseIssuer checks the form of an issuer's identifier.
-func ParseIssuer(s string) (Issuer, error) { return parse[Issuer](s, issuerPrefix) }
-
 // ParseCertificate checks the form of the identifier of what lets a client certificate in.
 func ParseCertificate(s string) (Certificate, error) { return parse[Certificate](s, certPrefix) }
 
@@ -101,6 +93,9 @@ func ParseSession(s string) (Session, error) { return parse[Session](s, sessionP
 
 // ParseKey checks the form of an SSH key's identifier.
 func ParseKey(s string) (Key, error) { return parse[Key](s, keyPrefix) }
+
+// ParseInvitation checks the form of an invitation's identifier.
+func ParseInvitation(s string) (Invitation, error) { return parse[Invitation](s, invitePrefix) }
 
 func fresh() string { return strings.ToLower(ulid.Make().String()) }
 

@@ -31,15 +31,6 @@ var names = [kinds]string{
 
 func (k Kind) String() string { return names[k] }
 
-// Kinds lists all kinds.
-func Kinds() []Kind {
-	list := make([]Kind, 0, kinds-1)
-	for k := Fetch; k < kinds; k++ {
-		list = append(list, k)
-	}
-	return list
-}
-
 // ParseKind reads what String writes.
 func ParseKind(s string) (Kind, error) {
 	for k := Fetch; k < kinds; k++ {
