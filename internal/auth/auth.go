@@ -35,9 +35,7 @@ type Hash [sha256.Size]byte
 
 // NewSecret makes a token's secret, 256 random bits: skep_ and 43 characters of base64url.
 func NewSecret() (secret string, h Hash) {
-	var b [secretBytes]byte
-	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	secret = secretPrefix + base64.RawURLEncoding.EncodeToString(b[:])
+	secret = secretPrefix + newDigits()
 	return secret, HashSecret(secret)
 }
 
@@ -47,10 +45,15 @@ func Mark(secret string) string { return secret[:min(len(secret), len(secretPref
 // NewSessionSecret makes the secret of a browser's session or of a terminal that waits: 256 random bits, 43 characters of
 // base64url. It lacks a token's prefix, so that neither can be taken for the other.
 func NewSessionSecret() (secret string, h Hash) {
-	var b [secretBytes]byte
-	rand.Read(b[:]) // never fails
-	secret = base64.RawURLEncoding.EncodeToString(b[:])
+	secret = newDigits()
 	return secret, HashSecret(secret)
+}
+
+// newDigits are secretBytes at random, as secretDigits.
+func newDigits() string {
+	var b [secretBytes]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 // SessionHash is how the secret of a session or a waiting terminal is looked up; false: it does not look like one.
