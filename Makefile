@@ -35,8 +35,9 @@ fuzz: ## every fuzz target for FUZZ (10s) each
 bench: ## benchmarks, as benchstat reads them
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/git/...
 
-update: ## rewrite what is generated: the package table, the module list, golden files, docs/reference
-	$(GO) test ./internal/tidy ./internal/server ./internal/policy ./cmd/skep -run 'TestReference|TestOperations|TestArchitecture|TestModules' -update
+update: ## rewrite what is generated: the package table, the module list, golden files, docs/reference, the list of metrics
+	$(GO) test ./internal/tidy ./internal/server ./internal/policy ./internal/node ./cmd/skep \
+		-run 'TestReference|TestOperations|TestArchitecture|TestModules|TestMetricsAreDocumented' -update
 
 clean:
 	rm -rf bin
