@@ -80,7 +80,7 @@ func New(opts Options) *Client {
 	c := &Client{opts: opts, plain: transport(opts, g.controlPlain), secure: transport(opts, g.controlTLS), pause: firstPause}
 	c.http = &http.Client{Transport: roundTripper{c}, Timeout: opts.Timeout, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {
-			return refusal("it redirects more than 5 times")
+			return refusal(fmt.Sprintf("it redirects more than %d times", maxRedirects))
 		}
 		return nil
 	}}
