@@ -205,10 +205,10 @@ func (f *AuditFilter) query() (text string, args []any) {
 		}
 	}
 	if f.Tenant != "" {
-		and(`in_tenant IN (WITH RECURSIVE family (tenant_id) AS (
+		and(`in_tenant IN (WITH RECURSIVE below (tenant_id) AS (
 			SELECT tenant_id FROM tenant WHERE tenant_id = ?%d
-			UNION SELECT tenant.tenant_id FROM tenant JOIN family ON tenant.parent_id = family.tenant_id
-		) SELECT tenant_id FROM family)`, f.Tenant)
+			UNION ALL SELECT tenant.tenant_id FROM tenant JOIN below ON tenant.parent_id = below.tenant_id
+		) SELECT tenant_id FROM below)`, f.Tenant)
 	}
 	if f.Principal != "" {
 		and("principal_id = ?%d", f.Principal)

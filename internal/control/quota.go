@@ -143,7 +143,7 @@ func (c *Control) QuotaUse(ctx context.Context, t id.Tenant) (out Quotas, err er
 			}
 		}
 		sums := map[total]int64{}
-		for r, err := range q.Query(family+`SELECT period, since, kind, CAST(SUM(amount) AS BIGINT) FROM usage_total JOIN below USING (tenant_id)
+		for r, err := range q.Query(withBelow+`SELECT period, since, kind, CAST(SUM(amount) AS BIGINT) FROM usage_total JOIN below USING (tenant_id)
 			WHERE period = 'hour' AND since = ?3 OR period = 'day' AND since = ?4 OR period = 'month' AND since = ?5 GROUP BY 1, 2, 3`,
 			t, true, perHour.start(now), perDay.start(now), perMonth.start(now)) {
 			if err != nil {
@@ -170,7 +170,7 @@ func (c *Control) QuotaUse(ctx context.Context, t id.Tenant) (out Quotas, err er
 }
 
 func inStock(q conn, t id.Tenant, k Quota) (n int64, err error) {
-	_, err = q.First(family+stock[k], func(r row) { n = r.Int64(0) }, t, true)
+	_, err = q.First(withBelow+stock[k], func(r row) { n = r.Int64(0) }, t, true)
 	return n, err
 }
 

@@ -245,8 +245,8 @@ type UsageSum struct {
 // maxUsageRows bounds a report.
 const maxUsageRows = 20_000
 
-// family is the tenants of a subtree, deleted ones too, or (with false for the second parameter) only its top.
-const family = `WITH RECURSIVE below (tenant_id) AS (
+// withBelow begins a query on the tenants of a subtree, deleted ones too, or (with false for the second parameter) on its top alone.
+const withBelow = `WITH RECURSIVE below (tenant_id) AS (
 		SELECT tenant_id FROM tenant WHERE tenant_id = ?1
 		UNION ALL SELECT tenant.tenant_id FROM tenant JOIN below ON tenant.parent_id = below.tenant_id WHERE CAST(?2 AS BIGINT) = 1
 	) `
@@ -292,7 +292,7 @@ func scanSums(q conn, out *[]UsageSum, query, limit string, args []any) error {
 		LEFT JOIN tenant ON tenant.tenant_id = sums.tenant_id
 		LEFT JOIN repo ON repo.tenant_id = sums.tenant_id AND repo.repo_id = sums.repo_id
 		ORDER BY 1, 2, 3, 4`
-	for r, err := range q.Query(family+fmt.Sprintf(names, query, limit), args...) {
+	for r, err := range q.Query(withBelow+fmt.Sprintf(names, query, limit), args...) {
 		if err != nil {
 			return err
 		}
