@@ -1,7 +1,10 @@
 // Package auth turns a credential into a principal.
 //
-// A token's secret is 256 random bits. Only its SHA-256 is stored, so who reads the database cannot act as anybody. A
-// password would need a slow, salted hash because it can be guessed; 256 random bits cannot, and a fast hash lets each
+// A credential is a token, a JWT that an issuer of a tenant has signed (package jwt), a client certificate, or the secret of a
+// browser's session.
+//
+// A token's secret is 256 random bits. Its SHA-256 is stored, and the six digits with which it begins (Mark), so who reads
+// the database cannot act as anybody. A password would need a slow, salted hash because it can be guessed; 256 random bits cannot, and a fast hash lets each
 // request be checked in microseconds. The hash is also what is looked up, and that the look-up's time depends on its
 // input tells nothing: to use it, one would have to choose hashes byte by byte, that is, to invert SHA-256.
 //
@@ -30,7 +33,7 @@ const (
 	markDigits   = 6  // 36 bits: ten thousand tokens hardly share one
 )
 
-// Hash is the SHA-256 of a token's secret: all that is stored of it.
+// Hash is the SHA-256 of a secret, by which it is looked up.
 type Hash [sha256.Size]byte
 
 // NewSecret makes a token's secret, 256 random bits: skep_ and 43 characters of base64url.

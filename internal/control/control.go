@@ -1,7 +1,11 @@
-// Package control keeps tenants, members, repositories, principals, tokens and secrets.
+// Package control keeps what a server knows besides the content of repositories: tenants, principals, credentials, policies, secrets,
+// use and the audit log.
 //
 // It knows that a repository exists, where, and for whom; what is in it is its cell's. Names and roles are here, decisions
 // are not: package policy takes them from what Standing, Principal and Repo return.
+//
+// Whatever somebody changes goes through change, which wants an entry in the audit log and lets all nodes forget what they remember
+// of it. What the server notes by itself does not: use, last uses, the rotation of sessions, answers to be repeated.
 //
 // Names keep the case in which they were given, and differ by more than case: acme/Web and acme/web are one repository,
 // found by either. A child tenant and a repository of one tenant do not share a name, as their paths would be the same.

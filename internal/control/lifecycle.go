@@ -13,7 +13,7 @@ import (
 // maxSubtree bounds the tenants that one move, deletion or restoration takes along, in one transaction.
 const maxSubtree = 10_000
 
-// below is the tenants of a subtree: ?1, and those below it that are of the same deletion, ?2; ” is the living.
+// below is the tenants of a subtree: ?1, and those below it that are of the same deletion, ?2; for the living that is "".
 const below = `(WITH RECURSIVE below (tenant_id) AS (
 		SELECT tenant_id FROM tenant WHERE tenant_id = ?1
 		UNION ALL SELECT tenant.tenant_id FROM tenant JOIN below ON tenant.parent_id = below.tenant_id WHERE tenant.deleted_with = ?2

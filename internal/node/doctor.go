@@ -37,10 +37,8 @@ const doctorPage = 200
 const cellsDir = "cells"
 
 // Doctor reads a whole data directory that no node is using: each repository's packs, indexes, objects and references,
-// the audit log, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
-// wrong with a repository goes to Fault.
-// whether each secret opens, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go on; what is
-// wrong with a repository or a secret goes to Fault.
+// the audit log, each secret, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go
+// on; what is wrong with one of these goes to Fault.
 func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorReport, err error) {
 	if opts.Progress == nil {
 		opts.Progress = func(string, string, int, int) {}

@@ -4,8 +4,8 @@
 //
 //	if !policy.Allow(p, policy.RepoWrite, policy.Resource{Tenant: lineage, Repo: repo.ID, Path: "acme/api", Rules: rules}) { … }
 //
-// Three things give rights: built-in roles as a member of a tenant, the documents of a resource's tenants (TOML, see Parse),
-// and a repository's being public. Tokens and denials only take away. Anything that is not known here is refused: an
+// Four things give rights: built-in roles as a member of a tenant, the documents of a resource's tenants (TOML, see Parse), a
+// repository's being shared with a tenant, and its being public. Tokens, suspensions and denials only take away. Anything that is not known here is refused: an
 // action, a role, a scope, a class.
 package policy
 

@@ -1,4 +1,4 @@
-// Package server has the listeners: Git over HTTP, REST, health and metrics.
+// Package server has the listeners: Git over HTTP, REST, the pages for logging in, health and metrics.
 //
 // A request passes, in this order: the request's identifier, the access log and metrics (call.go), authentication
 // (access.go), the limits on how often (rates.go), a bounded queue (limiter.go), and then one of two worlds: Git's smart

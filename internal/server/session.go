@@ -30,7 +30,7 @@ var (
 		"see the operator's guide, TLS"}
 )
 
-// secret reports whether browsers reach the server over TLS.
+// overTLS reports whether browsers reach the server over TLS.
 func (s *Server) overTLS(c *call) bool {
 	return c.https || strings.HasPrefix(s.opts.PublicURL, "https://")
 }
