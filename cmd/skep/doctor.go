@@ -16,12 +16,7 @@ func newDoctor() *cobra.Command {
 		Short: "Verify a data folder: every pack, index, object reference and secret, and the audit log",
 		Long: `Verify a data folder whose server is stopped, or a copy of one. Everything is read and nothing is changed. What is wrong
 is listed; the exit code is then 1.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
-			}
-			return nil
-		},
+		Args: atMostOne,
 	}
 	data := cmd.Flags().String("data", "./skep-data", "the data folder")
 	address := cmd.Flags().String("control", "", controlUsage)

@@ -34,12 +34,7 @@ func newKeyAdd() *cobra.Command {
 key will let do all that you may:
 
     skep key add ~/.ssh/id_ed25519.pub`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
-			}
-			return nil
-		},
+		Args: atMostOne,
 	}
 	asJSON := asJSON(cmd)
 	owner := keyOwner(cmd)

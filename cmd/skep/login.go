@@ -86,12 +86,7 @@ With --web you confirm a code in a browser, on this machine or another, where yo
 makes a token for this machine:
 
     skep login --web https://git.example.org`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
-			}
-			return nil
-		},
+		Args: atMostOne,
 	}
 	web := cmd.Flags().Bool("web", false, "log in with a browser instead, which gives this machine a token of its own")
 	scope := cmd.Flags().String("scope", string(policy.ScopeWrite), "what the token from the browser lets do: read, write or admin (everything that you may)")

@@ -110,6 +110,14 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
+// atMostOne is cobra.MaximumNArgs(1) with such an error.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
+	}
+	return nil
+}
+
 // group makes a command that only has commands below it.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{

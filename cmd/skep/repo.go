@@ -60,12 +60,7 @@ func newRepoList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [TENANT]",
 		Short: "List the repositories that you may see",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
-			}
-			return nil
-		},
+		Args:  atMostOne,
 	}
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

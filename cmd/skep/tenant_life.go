@@ -16,12 +16,7 @@ func newTenantList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PARENT]",
 		Short: "List the tenants that you may see, or the children of one",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
-			}
-			return nil
-		},
+		Args:  atMostOne,
 	}
 	asJSON := asJSON(cmd)
 	deleted := cmd.Flags().Bool("deleted", false, "those that were deleted, and that you may restore")
