@@ -30,8 +30,8 @@ func auditFlags(cmd *cobra.Command) *client.AuditFilter {
 	flags.StringVar(&f.Action, "action", "", `one action, or with a star at the end several: "token.*"`)
 	flags.StringVar(&f.Resource, "resource", "", `what it was done to, likewise: "repo/acme/*"`)
 	flags.StringVar(&f.Request, "request", "", "the X-Request-Id of the request that did it")
-	flags.TimeVar(&f.Since, "since", time.Time{}, []string{time.RFC3339, time.DateOnly}, "from then on: 2026-03-01 or 2026-03-01T12:00:00Z")
-	flags.TimeVar(&f.Until, "until", time.Time{}, []string{time.RFC3339, time.DateOnly}, "before then")
+	flags.Var(timeValue{&f.Since}, "since", "from then on: 2026-03-01 or 2026-03-01T12:00:00Z")
+	flags.Var(timeValue{&f.Until}, "until", "before then")
 	return f
 }
 
@@ -44,14 +44,11 @@ func newAuditList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list := []client.AuditEntry{}
-		for e, err := range client.All(cmd.Context(), func(ctx context.Context, cursor string, limit int) (client.Page[client.AuditEntry], error) {
+		list, err := collect(cmd.Context(), func(ctx context.Context, cursor string, limit int) (client.Page[client.AuditEntry], error) {
 			return c.Audit(ctx, *f, cursor, limit)
-		}) {
-			if err != nil {
-				return fmt.Errorf("read the audit log: %w", err)
-			}
-			list = append(list, e)
+		})
+		if err != nil {
+			return fmt.Errorf("read the audit log: %w", err)
 		}
 		return show(cmd, *asJSON, list, func(w io.Writer) {
 			rows := make([][]string, len(list))

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/client"
-	"github.com/skep-dev/skep/internal/errkind"
 )
 
 func newUsage() *cobra.Command {
@@ -24,14 +23,14 @@ func newUsage() *cobra.Command {
 		Args: exactly(1),
 	}
 	flags := cmd.Flags()
-	from := flags.String("from", "", "the beginning")
-	to := flags.String("to", "", "the end (default now)")
+	q := client.UsageQuery{}
+	flags.Var(timeValue{&q.From}, "from", "the beginning")
+	flags.Var(timeValue{&q.To}, "to", "the end (default now)")
 	by := flags.String("by", "kind", "kind, repo or day")
-	children := flags.Bool("children", false, "of the tenants below it too")
+	flags.BoolVar(&q.Children, "children", false, "of the tenants below it too")
 	asCSV := flags.Bool("csv", false, "print CSV, with a line for each amount")
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		q := client.UsageQuery{Children: *children}
 		switch *by {
 		case "kind":
 		case "repo":
@@ -40,13 +39,6 @@ func newUsage() *cobra.Command {
 			q.Step = "day"
 		default:
 			return usageError{fmt.Errorf("--by %s is none of kind, repo, day", *by)}
-		}
-		var err error
-		if q.From, err = parseTime("from", *from); err != nil {
-			return err
-		}
-		if q.To, err = parseTime("to", *to); err != nil {
-			return err
 		}
 		c, err := connect()
 		if err != nil {
@@ -65,18 +57,6 @@ func newUsage() *cobra.Command {
 		return show(cmd, *asJSON, report, func(w io.Writer) { printUsage(w, *by, report) })
 	}
 	return cmd
-}
-
-func parseTime(flag, s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	for _, form := range [...]string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(form, s); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usageError{fmt.Errorf("--%s %q is neither like 2026-05-01 nor like 2026-05-01T10:00:00Z: %w", flag, s, errkind.Invalid)}
 }
 
 // usageColumns are the kinds of use in a table, and what they are called there.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -100,6 +101,30 @@ func (v prefixesValue) String() string {
 
 // Type is how help calls a value.
 func (v prefixesValue) Type() string { return "CIDRS" }
+
+// timeValue is a flag with a date, or a time as in RFC 3339.
+type timeValue struct{ t *time.Time }
+
+// Set implements pflag.Value, as all methods here.
+func (v timeValue) Set(s string) error {
+	for _, form := range [...]string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(form, s); err == nil {
+			*v.t = t
+			return nil
+		}
+	}
+	return fmt.Errorf("it is neither like 2026-05-01 nor like 2026-05-01T10:00:00Z: %w", errkind.Invalid)
+}
+
+func (v timeValue) String() string {
+	if v.t == nil || v.t.IsZero() {
+		return ""
+	}
+	return v.t.Format(time.RFC3339)
+}
+
+// Type is how help calls a value.
+func (v timeValue) Type() string { return "TIME" }
 
 // keyValue is a flag with a master key: file:PATH, or in its environment variable the key. It is never printed.
 type keyValue struct{ text *string }
