@@ -61,7 +61,7 @@ func newServe() *cobra.Command {
 	flags.Var(prefixesValue{&opts.Proxies.Trusted}, "trusted-proxy", "networks of proxies whose word counts about who their clients are")
 	flags.Var(headerValue{&opts.Proxies.Header}, "trusted-proxy-header", "in which they say so: X-Forwarded-For, Forwarded or none")
 	flags.BoolVar(&opts.Proxies.Protocol, "proxy-protocol", false, "trusted proxies begin each connection with the PROXY protocol, version 1 or 2")
-	flags.Var(prefixesValue{&opts.OutboundAllow}, "outbound-allow", "networks that the server may ask, for tenants, although they are not public; also without TLS")
+	flags.Var(prefixesValue{&opts.OutboundAllow}, "outbound-allow", "networks that the server may ask, for tenants and logins, although they are not public; also without TLS")
 	flags.StringVar(&opts.TraceEndpoint, "trace-endpoint", "", "send traces to this collector, OTLP over HTTP: http://127.0.0.1:4318 (without it: OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere)")
 	flags.Float64Var(&opts.TraceSample, "trace-sample", 1, "the share of requests that is traced, 0 to 1")
 	logFormat := flags.String("log-format", "text", "text or json")
