@@ -25,6 +25,9 @@ const above = `(WITH RECURSIVE above (tenant_id, parent_id) AS (
 		UNION ALL SELECT tenant.tenant_id, tenant.parent_id FROM tenant JOIN above ON tenant.tenant_id = above.parent_id
 	) SELECT tenant_id FROM above)`
 
+// nothing is no tenant.
+const nothing = "('')"
+
 // SuspendTenant suspends a tenant with all below it, or ends that. errkind.Conflict when it is so already.
 func (c *Control) SuspendTenant(ctx context.Context, t id.Tenant, suspend bool) (Tenant, error) {
 	action, already := "tenant.resume", "not suspended"
@@ -58,7 +61,8 @@ func (c *Control) SuspendTenant(ctx context.Context, t id.Tenant, suspend bool) 
 // caller judged it: errkind.Conflict if its parent is another one by now.
 //
 // Documents of policy that would then speak of what is not in their tenants stop it. Shares whose repository is no longer
-// above the tenant that they are with end, and so do the roles of accounts whose tenant is no longer above.
+// above the tenant that they are with end, and so do the roles of accounts whose tenant is no longer above. A policy that lives in
+// a repository on the other side stays, and lives there no longer.
 func (c *Control) MoveTenant(ctx context.Context, t Tenant, parent id.Tenant, name string) (Tenant, error) {
 	var out Tenant
 	err := c.change(ctx, func(q *txn) error {
@@ -157,7 +161,11 @@ func (c *Control) relocate(q conn, from Tenant, deletion id.Tenant, to Tenant) (
 	if err == nil {
 		err = endVisits(q, from.ID, deletion)
 	}
-	return ended, err
+	if err != nil {
+		return ended, err
+	}
+	homeless, err := endSources(q, from.ID, deletion, above)
+	return ended + homeless, err
 }
 
 // rename writes the paths of a subtree anew, and the names of its accounts, which begin with them. No row meets another one's old
@@ -218,7 +226,8 @@ func (c *Control) checkDocuments(q conn, from Tenant, deletion id.Tenant, path s
 const waiting = "-/"
 
 // DeleteTenant deletes a tenant. If it has repositories or children, errkind.Conflict unless all that goes along, recursive.
-// It is gone at once for everybody, and its path is free; until Purge comes for it, RestoreTenant brings it back.
+// It is gone at once for everybody, and its path is free; until Purge comes for it, RestoreTenant brings it back. Where a policy of
+// one that goes lives in a repository of one that stays, or the other way round, that ends for good: nobody could end it meanwhile.
 func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant, recursive bool) error {
 	err := c.change(ctx, func(q *txn) error {
 		found, err := tenantByID(q, t)
@@ -234,7 +243,11 @@ func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant, recursive bool)
 		if full && !recursive {
 			return fmt.Errorf("%s is not empty: delete it with all that is in it (--recursive), or that first: %w", found.Path, errkind.Conflict)
 		}
-		if err := q.record(audit.Entry{Action: "tenant.delete", Tenant: string(found.Parent), Resource: found.resource(), Detail: string(t)}); err != nil {
+		ended, err := endSources(q, t, "", nothing)
+		if err != nil {
+			return err
+		}
+		if err := q.record(audit.Entry{Action: "tenant.delete", Tenant: string(found.Parent), Resource: found.resource(), Detail: string(t) + ended}); err != nil {
 			return err
 		}
 		n := 0

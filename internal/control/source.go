@@ -121,6 +121,17 @@ func (c *Control) RemovePolicySource(ctx context.Context, t id.Tenant) error {
 	return nil
 }
 
+// endSources ends it between a subtree and what is outside of it, those that may stay excepted: pushes there would be refused for the
+// sake of a tenant whose administrators are gone, or be the policy of one that is no longer near.
+func endSources(q conn, root, deletion id.Tenant, stay string) (ended string, err error) {
+	err = q.Exec("DELETE FROM policy_source WHERE tenant_id IN "+below+" AND of_tenant_id NOT IN "+below+" AND of_tenant_id NOT IN "+stay+
+		" OR of_tenant_id IN "+below+" AND tenant_id NOT IN "+below+" AND tenant_id NOT IN "+stay, root, deletion)
+	if n := q.Changes(); err == nil && n > 0 {
+		ended = fmt.Sprintf(", %d policies live in a repository no longer", n)
+	}
+	return ended, err
+}
+
 func orMissing(err error, what string) error {
 	if err == nil {
 		err = notFound(what)

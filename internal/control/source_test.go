@@ -7,6 +7,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
 )
 
 const (
@@ -82,4 +83,62 @@ func testPolicySources(t *testing.T, db backend) {
 		t.Errorf("without its repository: %+v", p)
 	}
 	must0(t, second(c.SetPolicy(ctx, web.ID, twoPolicy, -1, "usr_1")))
+}
+
+func TestPolicySourcesGoWithTenants(t *testing.T) { onEach(t, testPolicySourcesGoWithTenants) }
+
+// testPolicySourcesGoWithTenants: nobody is held up for long by the policy of a tenant that is not there any more.
+func testPolicySourcesGoWithTenants(t *testing.T, db backend) {
+	c := open(t, db)
+	ctx := t.Context()
+	acme, web, other := tenant(t, c, "acme"), tenant(t, c, "acme/web"), tenant(t, c, "other")
+	api := tenant(t, c, "acme/web/api")
+	above, inside := repo(t, c, acme.ID, "rules"), repo(t, c, web.ID, "rules")
+	live := func(of control.Tenant, in control.Repo) {
+		t.Helper()
+		must0(t, c.SetPolicySource(ctx, control.PolicySource{
+			Tenant: of.ID, TenantPath: of.Path, Repo: in.ID, RepoTenant: in.Tenant, RepoPath: in.TenantPath + "/" + in.Name,
+			Ref: "refs/heads/main", Path: string(of.ID) + ".toml", Commit: "c1", By: "usr_1",
+		}, onePolicy))
+	}
+	wantSources := func(what string, in control.Repo, want ...id.Tenant) {
+		t.Helper()
+		list, err := c.PolicySources(ctx, in)
+		must0(t, err)
+		var got []id.Tenant
+		for _, s := range list {
+			got = append(got, s.Tenant)
+		}
+		if !cmp.Equal(got, want) {
+			t.Errorf("%s: %s has the policies of %v, want %v", what, in.Name, got, want)
+		}
+	}
+
+	live(web, above)
+	live(api, inside)
+	live(acme, inside)
+	must0(t, c.DeleteTenant(ctx, web.ID, true))
+	wantSources("web is deleted", above)
+	if p, err := c.Policy(ctx, acme.ID); err != nil || p.Source != nil || p.Document != onePolicy {
+		t.Errorf("the policy of acme, which lived in web: %+v, %v", p, err)
+	}
+	web, err := c.RestoreTenant(ctx, web.ID, acme.ID, "web")
+	must0(t, err)
+	wantSources("web is back", above)
+	wantSources("web is back", inside, api.ID)
+	if p, err := c.Policy(ctx, web.ID); err != nil || p.Source != nil || p.Document != onePolicy {
+		t.Errorf("the policy of web: %+v, %v", p, err)
+	}
+
+	live(web, above)
+	live(acme, inside)
+	web, err = c.MoveTenant(ctx, web, acme.ID, "site")
+	must0(t, err)
+	wantSources("web has another name", above, web.ID)
+	must0(t, second(c.MoveTenant(ctx, web, other.ID, "web")))
+	wantSources("web is elsewhere", above)
+	wantSources("web is elsewhere", inside, api.ID)
+	if p, err := c.Policy(ctx, acme.ID); err != nil || p.Source != nil {
+		t.Errorf("the policy of acme, which lived in web: %+v, %v", p, err)
+	}
 }
