@@ -168,6 +168,12 @@ func (c *Control) Presented(ctx context.Context, h auth.Hash, names []auth.Name)
 			return auth.Refusal("the client certificate is nobody's here: an administrator can say whose with \"skep cert add\"")
 		}
 		who, err := principalByID(q, found.Principal)
+		if err == nil && who.Home != "" {
+			_, err = tenantByID(q, who.Home)
+		}
+		if errkind.Of(err) == errkind.NotFound {
+			return auth.Refusal("the client certificate is of an account whose tenant has been deleted")
+		}
 		if err != nil {
 			return err
 		}

@@ -134,3 +134,23 @@ func TestOtherNodesForgetCertificates(t *testing.T) {
 	must0(t, one.RemoveCertificate(t.Context(), r.ID))
 	until(t, "certificate", changed, known)
 }
+
+func TestCertificateOfADeletedTenant(t *testing.T) { onEach(t, testCertificateOfADeletedTenant) }
+
+// testCertificateOfADeletedTenant: an account goes with its tenant, whatever credential it has, and comes back with it.
+func testCertificateOfADeletedTenant(t *testing.T, db backend) {
+	c := open(t, db)
+	ctx := t.Context()
+	acme := tenant(t, c, "acme")
+	ci, err := c.CreateAccount(ctx, acme.ID, "ci", policy.Pipeline)
+	must0(t, err)
+	certificate(t, c, auth.CommonName, "ci", ci.ID, policy.ScopeAdmin)
+	present := func() error {
+		return second(c.Presented(ctx, auth.Hash{1}, []auth.Name{{Kind: auth.CommonName, Value: "ci"}}))
+	}
+	must0(t, present())
+	must0(t, c.DeleteTenant(ctx, acme.ID, true))
+	wantKind(t, "the certificate of an account whose tenant is deleted", present(), errkind.Unauthorized)
+	must0(t, second(c.RestoreTenant(ctx, acme.ID, "", "acme")))
+	must0(t, present())
+}
