@@ -138,12 +138,13 @@ func parseSpan(from, to string, now time.Time) (start, end time.Time, err error)
 	return start, end, err
 }
 
+// parseWhen leaves out the last year that can be written: what is rounded up must not be in the one after it.
 func parseWhen(s string, otherwise time.Time) (time.Time, error) {
 	if s == "" {
 		return otherwise, nil
 	}
 	for _, form := range [...]string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(form, s); err == nil && t.Year() >= 1970 {
+		if t, err := time.Parse(form, s); err == nil && t.Year() >= 1970 && t.Year() < 9999 {
 			return t, nil
 		}
 	}

@@ -198,3 +198,19 @@ func FuzzEventCursor(f *testing.F) {
 		}
 	})
 }
+
+func TestUsageOfFarTimes(t *testing.T) {
+	s := startSite(t, server.Options{})
+	result(s.api(s.admin).CreateTenant(t.Context(), "acme"))(t)
+	for _, span := range []string{
+		"to=9999-12-31T23:59:59Z", "to=9999-12-31", "from=9999-12-31", "from=0001-01-01", "to=0000-01-01T00:00:00Z",
+		"from=1969-12-31T23:59:59Z", "from=1970-01-01&to=9998-12-31", "from=292277026596-01-01", "to=%00", "to=%FF",
+	} {
+		if resp, body := s.do(http.MethodGet, "/api/v2/tenants/acme/usage?"+span, s.admin, nil); resp.StatusCode != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d, want 422: %s", span, resp.StatusCode, body)
+		}
+	}
+	if resp, body := s.do(http.MethodGet, "/api/v2/tenants/acme/usage?to=9998-12-31T23:59:59Z", s.admin, nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("the last time of all: %d: %s", resp.StatusCode, body)
+	}
+}
