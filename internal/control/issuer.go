@@ -35,7 +35,10 @@ func (i Issuer) FullName() string { return i.Path + "/" + i.Name }
 
 func (i Issuer) resource() string { return "issuer/" + i.FullName() }
 
-// Subject is a sub of an issuer's that means a principal.
+// deletedName is what lists call a principal who is not there any more: nobody's name has brackets.
+const deletedName = "(deleted)"
+
+// Subject is a sub of an issuer's that means a principal. It still does when that has been deleted, and is then refused.
 type Subject struct {
 	Subject   string
 	Principal Principal
@@ -172,7 +175,7 @@ func (c *Control) Issuers(ctx context.Context, t id.Tenant) (out []Issuer, err e
 // Issuer finds one of a tenant's issuers by its name, without regard to case, with its subjects.
 func (c *Control) Issuer(ctx context.Context, t id.Tenant, name string) (out Issuer, subjects []Subject, err error) {
 	const query = `SELECT principal_id, principal.name, admin, principal.created, class, home_id, subject
-		FROM issuer_subject JOIN principal USING (principal_id) WHERE tenant_id = ? AND issuer_id = ? ORDER BY subject`
+		FROM issuer_subject LEFT JOIN principal USING (principal_id) WHERE tenant_id = ? AND issuer_id = ? ORDER BY subject`
 	err = c.db.Read(ctx, func(q conn) error {
 		subjects = nil
 		if out, err = issuerByName(q, t, name); err != nil {
@@ -182,7 +185,11 @@ func (c *Control) Issuer(ctx context.Context, t id.Tenant, name string) (out Iss
 			if err != nil {
 				return err
 			}
-			subjects = append(subjects, Subject{r.Text(6), scanPrincipal(r)})
+			s := Subject{r.Text(6), scanPrincipal(r)}
+			if r.IsNull(1) { // of whom nothing is known any more
+				s.Principal.Name, s.Principal.Class = deletedName, policy.Human
+			}
+			subjects = append(subjects, s)
 		}
 		return nil
 	})

@@ -24,7 +24,7 @@ import (
 //  2. The first of them, in the order of their making, with a key that it is signed by has signed it. Keys that are at a URL are fetched
 //     if nobody's fit, once in refetchAfter.
 //  3. Its claims are checked: audience, times.
-//  4. Its sub is a principal that was mapped, which must be a member of the tenant, or else a principal of its own, named
+//  4. Its sub is a principal that was mapped, which must be there and a member of the tenant, or else a principal of its own, named
 //     TENANT/ISSUER:SUB. Its role is the issuer's, or the member's own if that is less.
 //  5. Its claims role, scope and repo make it less still.
 //
@@ -298,13 +298,18 @@ func subjectName(s string) bool {
 func (c *Control) subject(ctx context.Context, i Issuer, subject string) (p policy.Principal, ok bool, err error) {
 	err = c.db.Read(ctx, func(q conn) error {
 		p = policy.Principal{}
-		ok, err = q.First(`SELECT principal_id, principal.name, class, home_id FROM issuer_subject JOIN principal USING (principal_id)
+		gone := false
+		ok, err = q.First(`SELECT principal_id, principal.name, class, home_id FROM issuer_subject LEFT JOIN principal USING (principal_id)
 			WHERE tenant_id = ? AND issuer_id = ? AND subject = ?`, func(r row) {
+			gone = r.IsNull(1)
 			p.ID, p.Name, p.Class = id.Principal(r.Text(0)), r.Text(1), policy.Class(r.Text(2))
 			p.Home = id.Tenant(r.Text(3))
 		}, i.Tenant, i.ID, subject)
 		if err != nil || !ok {
 			return err
+		}
+		if gone {
+			return auth.Refusal("this JWT is not valid: its sub means a principal who has been deleted: map it to another, or unmap it")
 		}
 		if err := loadBelonging(q, &p); err != nil {
 			return err

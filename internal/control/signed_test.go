@@ -245,6 +245,38 @@ func testListedIssuer(t *testing.T, db backend) {
 	wantKind(t, "unmap again", c.UnmapSubject(ctx, acme.ID, "ci", "x"), errkind.NotFound)
 }
 
+// TestAttackDeletedSubject: who was mapped to a reader does not become what the issuer may give by being deleted.
+func TestAttackDeletedSubject(t *testing.T) { onEach(t, testAttackDeletedSubject) }
+
+func testAttackDeletedSubject(t *testing.T, db backend) {
+	c := open(t, db)
+	ctx := t.Context()
+	acme := tenant(t, c, "acme")
+	mallory := principal(t, c, "mallory")
+	must0(t, c.SetMember(ctx, acme.ID, mallory.ID, policy.Reader))
+	k := newKey(t, "one")
+	issuer(t, c, acme.ID, "platform", k, policy.Owner)
+	must0(t, c.MapSubject(ctx, acme.ID, "platform", "mallory@example.org", mallory.ID))
+	text := signed(t, k, "mallory@example.org", nil)
+	p, err := c.Signed(ctx, text)
+	if must0(t, err); p.ID != mallory.ID || p.Roles[acme.ID] != policy.Reader {
+		t.Errorf("principal = %+v", p)
+	}
+	must0(t, c.DeletePrincipal(ctx, mallory.ID))
+	for what, text := range map[string]string{"the same JWT": text, "another": signed(t, k, "mallory@example.org", jwttest.Claims{"jti": "2"})} {
+		_, err = c.Signed(ctx, text)
+		wantRefused(t, what, err, "has been deleted")
+	}
+	_, subjects, err := c.Issuer(ctx, acme.ID, "platform")
+	if must0(t, err); len(subjects) != 1 || subjects[0].Principal.ID != mallory.ID || subjects[0].Principal.Name != "(deleted)" {
+		t.Errorf("subjects = %+v", subjects)
+	}
+	must0(t, c.UnmapSubject(ctx, acme.ID, "platform", "mallory@example.org"))
+	if p, err = c.Signed(ctx, text); err != nil || p.ID == mallory.ID || p.Roles[acme.ID] != policy.Owner {
+		t.Errorf("unmapped: %+v, %v", p, err)
+	}
+}
+
 // TestSignedIsForgotten: removing an issuer, changing its keys and deleting its tenant end its tokens at once.
 func TestSignedIsForgotten(t *testing.T) { onEach(t, testSignedIsForgotten) }
 
