@@ -31,8 +31,8 @@ const (
 var ErrUnlinked = fmt.Errorf("identity is linked with no principal: %w", errkind.Forbidden)
 
 // Login finds the principal behind an identity and notes that it was used. Without one it makes a person of that name, who has no
-// rights, and links it; with no name it returns ErrUnlinked. It never takes a principal that exists because of its name, which
-// is anybody's to choose at the provider: then it is errkind.Exists.
+// rights, and links it; with no name it returns ErrUnlinked. It never takes a principal that exists because of its name, nor the name of
+// one that was deleted: it is anybody's to choose at the provider. Then it is errkind.Exists.
 func (c *Control) Login(ctx context.Context, issuer, subject, name string) (who Principal, err error) {
 	if err := checkIdentity(issuer, subject); err != nil {
 		return Principal{}, fmt.Errorf("log in: %w", err)
@@ -57,7 +57,7 @@ func (c *Control) Login(ctx context.Context, issuer, subject, name string) (who 
 		}
 		who = Principal{ID: id.NewPrincipal(), Name: name, Class: policy.Human, Created: now}
 		q.as(who)
-		if err := newPrincipal(q, who); err != nil {
+		if err := newPerson(q, who); err != nil {
 			return err
 		}
 		if err := recordIdentity(q, "identity.login", who, issuer, subject); err != nil {

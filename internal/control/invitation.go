@@ -187,7 +187,7 @@ func (c *Control) AcceptAsNew(ctx context.Context, h auth.Hash, name string) (in
 				return err
 			}
 			who = Principal{ID: id.NewPrincipal(), Name: name, Class: policy.Human, Created: c.timestamp()}
-			if err := newPrincipal(q, who); err != nil {
+			if err := newPerson(q, who); err != nil {
 				return err
 			}
 			_, secret, err = makeToken(q, Token{

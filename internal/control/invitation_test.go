@@ -161,3 +161,23 @@ func testOneOfManyAccepts(t *testing.T, db backend) {
 		t.Errorf("%d have accepted, and there are %d members, want one", got, len(members))
 	}
 }
+
+func TestAttackFormerName(t *testing.T) { onEach(t, testAttackFormerName) }
+
+// testAttackFormerName: a policy still names somebody who was deleted. Whoever may choose a name does not become that one.
+func testAttackFormerName(t *testing.T, db backend) {
+	c := open(t, db)
+	ctx := t.Context()
+	evil := tenant(t, c, "evil")
+	bob, mallory := principal(t, c, "Bob"), principal(t, c, "mallory")
+	must0(t, c.SetMember(ctx, evil.ID, mallory.ID, policy.Owner))
+	must0(t, c.DeletePrincipal(ctx, bob.ID))
+	_, secret, err := c.CreateInvitation(ctx, control.Invitation{
+		Tenant: evil.ID, Role: policy.Guest, NewAccount: true, By: mallory.ID, Expires: time.Now().Add(time.Hour),
+	})
+	must0(t, err)
+	_, _, _, err = c.AcceptAsNew(ctx, auth.HashSecret(secret), "boB")
+	wantKind(t, "an invitation accepted under the name", err, errkind.Exists)
+	wantKind(t, "a first login under the name", second(c.Login(ctx, "https://id.example.org", "m1", "bob")), errkind.Exists)
+	principal(t, c, "bob") // by an administrator
+}

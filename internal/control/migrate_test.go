@@ -73,6 +73,7 @@ var atVersion = []string{
 	INSERT INTO policy_source (tenant_id, of_tenant_id, repo_id, ref, path, delegated, commit_id, pending, principal_id)
 		VALUES ('ten_2', 'ten_1', 'rep_1', 'refs/heads/main', 'policy.toml', 1, '', 1, 'usr_2');`,
 	10: `INSERT INTO issuer_subject (tenant_id, issuer_id, subject, principal_id) VALUES ('ten_1', 'iss_1', 'who has left', 'usr_gone');`,
+	11: `INSERT INTO former_name (name_key) VALUES ('olga');`,
 }
 
 // scriptOf is what was written up to a version.

@@ -53,6 +53,19 @@ func newPrincipal(q *txn, p Principal) error {
 	return makePrincipal(q, p)
 }
 
+// newPerson stores somebody who chose their name. It is not that of somebody who was deleted: policies may go on to give that one
+// rights, which are an administrator's to pass on, by making the principal.
+func newPerson(q *txn, p Principal) error {
+	former, err := exists(q, "SELECT 1 FROM former_name WHERE name_key = ?", fold(p.Name))
+	if err != nil {
+		return err
+	}
+	if former {
+		return fmt.Errorf("name %s was somebody else's: take another: %w", p.Name, errkind.Exists)
+	}
+	return newPrincipal(q, p)
+}
+
 // makePrincipal stores a new principal.
 func makePrincipal(q *txn, p Principal) error {
 	what := string(p.ID) + ", " + string(p.Class)
@@ -132,6 +145,9 @@ func (c *Control) DeletePrincipal(ctx context.Context, p id.Principal) error {
 			}
 		}
 		if err := q.record(audit.Entry{Action: "principal.delete", Tenant: string(found.Home), Resource: found.resource(), Detail: string(p)}); err != nil {
+			return err
+		}
+		if err := q.Exec("INSERT INTO former_name (name_key) VALUES (?) ON CONFLICT (name_key) DO NOTHING", fold(found.Name)); err != nil {
 			return err
 		}
 		return q.Exec("DELETE FROM principal WHERE principal_id = ?", p)

@@ -249,7 +249,7 @@ func (s *Server) unlinked(c *call, r *http.Request, who login.Person, err error)
 	case errors.Is(err, control.ErrUnlinked):
 		p.Note = "The provider knows you, but this server does not."
 	case kind == errkind.Exists:
-		p.Note = "The provider calls you " + who.Name + ". Somebody here has that name already, and this server does not take your word that it is you."
+		p.Note = "The provider calls you " + who.Name + ". Somebody here has that name already, or had it, and this server does not take your word that it is you."
 	case kind == errkind.Invalid:
 		p.Note = "The provider calls you by a name that nobody can have here."
 	default:
