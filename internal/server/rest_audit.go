@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
+	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
@@ -49,11 +51,12 @@ func (a *restAPI) auditFilter(ctx context.Context, p policy.Principal, in *Audit
 		return f, err
 	}
 	if in.Principal != "" {
+		// Who has acted may be gone by now, or be a JWT's and in no table: their identifier is all that there is of them.
 		who, err := a.findPrincipal(ctx, in.Principal)
-		if err != nil {
+		if err != nil && !errIsMissing(err) {
 			return f, err
 		}
-		f.Principal = who.ID
+		f.Principal = cmp.Or(who.ID, id.Principal(in.Principal))
 	}
 	f.Action, f.Resource, f.Request, f.Since, f.Until = in.Action, in.Resource, in.Request, in.Since, in.Until
 	return f, nil
