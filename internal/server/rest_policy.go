@@ -110,6 +110,9 @@ func (a *restAPI) checkPolicy(ctx context.Context, p policy.Principal, in *struc
 			}
 			return nil, err
 		}
+		if who.Home != "" && !slices.Contains(res.Tenant, who.Home) && a.allowServer(p, policy.SystemAdmin) != nil {
+			return nil, errNoPrincipal // another tenant's account is nobody here: see member
+		}
 		if res.Repo != "" { // what is shared with them, not with who asks
 			repo, err := a.control.Repo(ctx, res.Repo)
 			if err == nil {
