@@ -51,10 +51,30 @@ func (a *restAPI) addSSHKey(ctx context.Context, p policy.Principal, in *struct 
 		}
 		k.Expires = time.Now().Add(d)
 	}
+	ends, err := a.endOf(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if !ends.IsZero() && (k.Expires.IsZero() || ends.Before(k.Expires)) {
+		k.Expires = ends
+	}
 	if k, err = a.control.AddSSHKey(ctx, k); err != nil {
 		return nil, err
 	}
 	return &out[client.SSHKey]{sshKeyOut(k)}, nil
+}
+
+// endOf says when the credential of a call ends by itself; zero: never.
+func (a *restAPI) endOf(ctx context.Context, p policy.Principal) (time.Time, error) {
+	if p.Session != "" {
+		s, err := a.control.SessionByID(ctx, p.Session)
+		return s.Expires, err
+	}
+	if t, err := id.ParseToken(string(p.Token)); err == nil {
+		own, err := a.control.TokenByID(ctx, t)
+		return own.Expires, err
+	}
+	return callOf(ctx).certEnds, nil
 }
 
 func (a *restAPI) listSSHKeys(ctx context.Context, p policy.Principal, in *PrincipalParam) (*out[client.Page[client.SSHKey]], error) {

@@ -134,6 +134,14 @@ func TestSSHKeysOverREST(t *testing.T) {
 	if err := s.api(mallory).RemoveSSHKey(ctx, "mallory", made.ID); !errors.Is(err, errkind.NotFound) {
 		t.Errorf("mallory removes alice's key as hers: %v", err)
 	}
+	// A token that ends makes no key that does not, nor one that ends later.
+	brief := result(s.api(alice).CreateToken(ctx, client.CreateToken{Scope: "admin", TTL: "1h"}))(t)
+	for _, ttl := range []string{"", "365d"} {
+		k := result(s.api(brief.Secret).AddSSHKey(ctx, "alice", client.AddSSHKey{Key: newEd25519(t), TTL: ttl}))(t)
+		if k.ExpiresAt == nil || !k.ExpiresAt.Equal(*brief.ExpiresAt) {
+			t.Errorf("with a token until %v, the key for %q ends at %v", brief.ExpiresAt, ttl, k.ExpiresAt)
+		}
+	}
 	// A token that may not do everything makes no key that may.
 	weak := result(s.api(alice).CreateToken(ctx, client.CreateToken{Scope: "write"}))(t)
 	if _, err := s.api(weak.Secret).AddSSHKey(ctx, "alice", client.AddSSHKey{Key: newEd25519(t)}); !errors.Is(err, errkind.Forbidden) {
