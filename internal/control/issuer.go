@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/skep-dev/skep/internal/audit"
@@ -133,7 +134,11 @@ func checkClaim(what, s string) error {
 func (c *Control) keysFor(ctx context.Context, url, sent string) (string, error) {
 	if url != "" {
 		var err error
-		if sent, err = c.fetch(ctx, url); err != nil {
+		sent, err = c.fetch(ctx, url)
+		if errkind.Of(err) == errkind.Unavailable && ctx.Err() == nil { // not this server's fault, as that kind says to a caller
+			err = fmt.Errorf("%s: send the keys, or another URL: %w", strings.TrimSuffix(err.Error(), ": "+errkind.Unavailable.Error()), errkind.Invalid)
+		}
+		if err != nil {
 			return "", err
 		}
 	}

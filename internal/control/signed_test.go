@@ -388,7 +388,7 @@ func testKeysAtURL(t *testing.T, db backend) {
 		_, err := c.CreateIssuer(ctx, control.Issuer{Tenant: acme.ID, Name: "platform", Iss: platform, Audience: ourURL, Role: policy.Writer, URL: "https://platform.example.org/keys"})
 		return err
 	}
-	wantKind(t, "keys that cannot be had", add(), errkind.Unavailable)
+	wantKind(t, "keys that cannot be had", add(), errkind.Invalid)
 	p.set([]byte("<html>"))
 	wantKind(t, "keys that are none", add(), errkind.Invalid)
 	p.set(jwttest.Set(first))
