@@ -67,10 +67,16 @@ func (s *secureSite) git(t *testing.T, dir, version string, args ...string) stri
 func TestGitOverTLS(t *testing.T) {
 	s := startSecure(t, server.Options{})
 	for version, said := range map[string]string{"HTTP/1.1": "HTTP/1.1 200", "HTTP/2": "HTTP/2 200"} {
+		size := 3 << 20
+		if version == "HTTP/2" {
+			// Within a stream's window: before version 8.2 curl may stall when it has to wait for the window to open
+			// (https://github.com/curl/curl/pull/11342).
+			size = 512 << 10
+		}
 		name := strings.NewReplacer("/", "", ".", "").Replace(version)
 		remote := "https://any:" + s.admin + "@" + s.host + "/default/" + name + ".git"
 		src := newRepo(t, 3)
-		big := make([]byte, 3<<20)
+		big := make([]byte, size)
 		_, _ = rand.NewChaCha8([32]byte{1}).Read(big)
 		s.git(t, src, version, "push", "-q", remote, "main")
 		if err := os.WriteFile(filepath.Join(src, "big"), big, 0o600); err != nil {
