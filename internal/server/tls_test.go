@@ -179,7 +179,7 @@ func (s *secureSite) get(t *testing.T, path string) string {
 
 // TestSlowBodyOverHTTP2 is an attack: a stream that drips its body is cut off, too, and its connection goes on.
 func TestSlowBodyOverHTTP2(t *testing.T) {
-	s := startSecure(t, server.Options{IdleTimeout: 300 * time.Millisecond})
+	s := startSecure(t, server.Options{IdleTimeout: time.Second})
 	pr, pw := io.Pipe()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
