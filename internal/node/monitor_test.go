@@ -51,7 +51,7 @@ func busy(t *testing.T) *node.Node {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	n, _ := startWith(t, node.Options{DataDir: dir})
-	token, err := node.ReadAdminToken(dir)
+	token, err := adminToken(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 func TestMetricsDoNotGrow(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	n, _ := startWith(t, node.Options{DataDir: dir})
-	token, err := node.ReadAdminToken(dir)
+	token, err := adminToken(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

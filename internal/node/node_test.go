@@ -58,6 +58,12 @@ func startWith(t *testing.T, opts node.Options) (n *node.Node, stop func()) {
 	return n, stop
 }
 
+// adminToken is the token that the first start of a data directory left.
+func adminToken(dir string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "admin-token"))
+	return strings.TrimSpace(string(text)), err
+}
+
 func api(t *testing.T, n *node.Node, token string) *client.Client {
 	t.Helper()
 	c, err := client.New(n.URL(), client.Options{Token: token})
@@ -75,7 +81,7 @@ func TestFirstStart(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("admin-token: %v, %v, want mode 0600", info, err)
 	}
-	token, err := node.ReadAdminToken(dir)
+	token, err := adminToken(dir)
 	if err != nil || token != n.FirstSecret() {
 		t.Fatalf("admin-token has %q, %v, want the first secret", token, err)
 	}
@@ -121,7 +127,7 @@ func TestInterruptedFirstStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, _ := start(t, dir)
-	token, err := node.ReadAdminToken(dir)
+	token, err := adminToken(dir)
 	if err != nil || token == "" {
 		t.Fatalf("admin-token has %q, %v", token, err)
 	}
@@ -159,7 +165,7 @@ func TestFailedStart(t *testing.T) {
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	n, stop := start(t, dir)
-	token, err := node.ReadAdminToken(dir)
+	token, err := adminToken(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

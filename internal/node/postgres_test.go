@@ -20,14 +20,14 @@ func TestTwoNodesOnOneControlPlane(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	a, stopA := startOn(t, one, address)
 	b, _ := startOn(t, two, address)
-	token, err := node.ReadAdminToken(one)
+	token, err := adminToken(one)
 	if err != nil || token == "" || token != a.FirstSecret() {
 		t.Fatalf("the first node's admin-token has %q, %v", token, err)
 	}
 	if _, err := os.Stat(filepath.Join(one, "control.db")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is a control.db beside PostgreSQL: %v", err)
 	}
-	if _, err := node.ReadAdminToken(two); !errors.Is(err, os.ErrNotExist) || b.FirstSecret() != "" {
+	if _, err := adminToken(two); !errors.Is(err, os.ErrNotExist) || b.FirstSecret() != "" {
 		t.Errorf("the second node made a token as well: %v, %q", err, b.FirstSecret())
 	}
 	for _, n := range []*node.Node{a, b} {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
@@ -112,13 +111,4 @@ func (n *Node) writeToken(text string) error {
 		return fmt.Errorf("write the admin token: %w", err)
 	}
 	return f.Close()
-}
-
-// ReadAdminToken returns the token that the first start of a data directory left.
-func ReadAdminToken(dataDir string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(dataDir, adminTokenFile))
-	if err != nil {
-		return "", fmt.Errorf("read the admin token: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
 }

@@ -90,7 +90,7 @@ func TestAPushIsOneTrace(t *testing.T) {
 	defer at.Close()
 	dir := filepath.Join(t.TempDir(), "data")
 	n, stop := startWith(t, node.Options{DataDir: dir, TraceEndpoint: at.URL, TraceSample: 1})
-	token, err := node.ReadAdminToken(dir)
+	token, err := adminToken(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
