@@ -18,6 +18,28 @@ import (
 
 func base64Raw(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
+// forged is a login's ticket in which one field is another.
+func forged(t *testing.T, ticket, field string, value any) string {
+	t.Helper()
+	text, err := base64.RawURLEncoding.DecodeString(ticket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(text, &fields); err != nil {
+		t.Fatal(err)
+	}
+	if fields[field] == nil {
+		t.Fatalf("a ticket has no field %q: %s", field, text)
+	}
+	fields[field] = value
+	out, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64Raw(string(out))
+}
+
 // TestLogin: people log in with a real browser at a real provider.
 func TestLogin(t *testing.T) {
 	c := newCompany(t)
@@ -294,18 +316,8 @@ func TestLoginAttacks(t *testing.T) {
 		// Whoever has the code and the state, but not what PKCE keeps back.
 		s := c.surfer()
 		callback := s.atProvider("alice", "/")
-		text, err := base64.RawURLEncoding.DecodeString(s.cookie("skep_login"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var ticket map[string]any
-		if err := json.Unmarshal(text, &ticket); err != nil {
-			t.Fatal(err)
-		}
-		ticket["v"] = strings.Repeat("a", 43)
-		forged, _ := json.Marshal(ticket)
 		thief := c.surfer()
-		thief.setCookie("skep_login", base64Raw(string(forged)))
+		thief.setCookie("skep_login", forged(t, s.cookie("skep_login"), "v", strings.Repeat("a", 43)))
 		if v := thief.get(callback); v.status < 400 || thief.whoami() != "" {
 			t.Errorf("a code without its verifier got %d", v.status)
 		}
@@ -314,14 +326,7 @@ func TestLoginAttacks(t *testing.T) {
 		c := c.in(t)
 		s := c.surfer()
 		callback := s.atProvider("alice", "/")
-		text, _ := base64.RawURLEncoding.DecodeString(s.cookie("skep_login"))
-		var ticket map[string]any
-		if err := json.Unmarshal(text, &ticket); err != nil {
-			t.Fatal(err)
-		}
-		ticket["n"] = "another"
-		forged, _ := json.Marshal(ticket)
-		s.setCookie("skep_login", base64Raw(string(forged)))
+		s.setCookie("skep_login", forged(t, s.cookie("skep_login"), "n", "another"))
 		if v := s.get(callback); v.status < 400 || s.whoami() != "" {
 			t.Errorf("an ID token of another login got %d", v.status)
 		}
@@ -330,15 +335,9 @@ func TestLoginAttacks(t *testing.T) {
 		c := c.in(t)
 		s := c.surfer()
 		callback := s.atProvider("alice", "/")
-		text, _ := base64.RawURLEncoding.DecodeString(s.cookie("skep_login"))
+		ticket := s.cookie("skep_login")
 		for _, began := range []int64{0, time.Now().Add(-11 * time.Minute).Unix(), time.Now().Add(time.Hour).Unix()} {
-			var ticket map[string]any
-			if err := json.Unmarshal(text, &ticket); err != nil {
-				t.Fatal(err)
-			}
-			ticket["b"] = began
-			forged, _ := json.Marshal(ticket)
-			s.setCookie("skep_login", base64Raw(string(forged)))
+			s.setCookie("skep_login", forged(t, ticket, "b", began))
 			if v := s.get(callback); v.status < 400 || s.whoami() != "" {
 				t.Errorf("a ticket of %v got %d", time.Unix(began, 0), v.status)
 			}
