@@ -23,7 +23,8 @@ type txn struct {
 	at      time.Time
 	origin  audit.Origin
 	head    audit.Head
-	entries int // recorded so far
+	entries int    // recorded so far
+	kinds   []kind // of what it has turned out to change, beside those that change was told
 }
 
 // record adds an entry to the log. Of e it takes Action, Tenant, Resource, Outcome and Detail. An Outcome is Done if none is named.

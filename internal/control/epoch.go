@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,7 @@ func (c *Control) change(ctx context.Context, fn func(*txn) error, forget func()
 		if err := q.finish(); err != nil {
 			return err
 		}
-		for _, k := range kinds {
+		for _, k := range slices.Concat(kinds, q.kinds) {
 			if err := q.Exec("UPDATE epoch SET changes = changes + 1 WHERE kind = ?", k); err != nil {
 				return err
 			}

@@ -39,7 +39,6 @@ const (
 	MaxUses        = maxUses
 
 	SessionIdle     = sessionIdle
-	SessionLife     = sessionLife
 	SessionRotation = sessionRotation
 	SessionGrace    = sessionGrace
 	MaxSessions     = maxSessions

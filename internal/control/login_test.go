@@ -197,6 +197,10 @@ func testMaxSessions(t *testing.T, db backend) {
 		_, h := session(t, c, alice)
 		hashes = append(hashes, h)
 		now.t = now.t.Add(time.Second)
+		if len(hashes) == control.MaxSessions { // that it is remembered must not keep it
+			_, _, err := c.SessionPrincipal(t.Context(), hashes[0])
+			must0(t, err)
+		}
 	}
 	_, _, err := c.SessionPrincipal(t.Context(), hashes[0])
 	wantKind(t, "the oldest session", err, errkind.Unauthorized)

@@ -27,7 +27,7 @@ type Session struct {
 // everybody logs in again, so that who has left at the provider is out here too.
 const (
 	sessionIdle = 24 * time.Hour
-	sessionLife = 7 * 24 * time.Hour
+	SessionLife = 7 * 24 * time.Hour
 	// sessionRotation is after what time a session gets another secret: what was stolen is of no use for longer, or else is noticed,
 	// since the thief or the owner is thrown out.
 	sessionRotation = time.Hour
@@ -44,9 +44,10 @@ const (
 // CreateSession begins a session and returns its secret. Of s it takes Principal, Address and Agent.
 func (c *Control) CreateSession(ctx context.Context, s Session) (Session, string, error) {
 	s.ID, s.Created = id.NewSession(), c.timestamp()
-	s.Used, s.Expires = s.Created, s.Created.Add(sessionLife)
+	s.Used, s.Expires = s.Created, s.Created.Add(SessionLife)
 	s.Agent = noteText(s.Agent, maxAgent)
 	var secret string
+	evicted := false
 	err := c.change(ctx, func(q *txn) error {
 		who, err := principalByID(q, s.Principal)
 		if err != nil {
@@ -64,11 +65,19 @@ func (c *Control) CreateSession(ctx context.Context, s Session) (Session, string
 			s.Principal, maxSessions, maxSessions-1); err != nil {
 			return err
 		}
+		// Only what was pushed out could still be let in from memory: a login must not cost everybody theirs.
+		if evicted = q.Changes() > 0; evicted {
+			q.kinds = append(q.kinds, principalKind)
+		}
 		var hash auth.Hash
 		secret, hash = auth.NewSessionSecret()
 		return q.Exec(`INSERT INTO session (session_id, hash, principal_id, address, agent, created, rotated, used, expires)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.ID, hash, s.Principal, s.Address, s.Agent, s.Created, s.Created, s.Used, s.Expires)
-	}, c.cache.principals.clear, principalKind)
+	}, func() {
+		if evicted {
+			c.cache.principals.clear()
+		}
+	})
 	if err != nil {
 		return Session{}, "", fmt.Errorf("begin session: %w", err)
 	}

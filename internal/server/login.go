@@ -216,7 +216,7 @@ func (s *Server) finishLogin(c *call, r *http.Request, id string) error {
 	if err != nil {
 		return err
 	}
-	s.setCookie(c, sessionCookie, secret, sessionCookieLife)
+	s.setCookie(c, sessionCookie, secret, control.SessionLife)
 	if j.To == "/" {
 		j.To = donePath
 	}

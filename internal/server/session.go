@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skep-dev/skep/internal/auth"
+	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
 )
@@ -20,9 +21,6 @@ const (
 	sessionCookie = "skep_session"
 	ticketCookie  = "skep_login"
 )
-
-// sessionCookieLife is how long browsers keep the cookie. When the session is over, the server knows better.
-const sessionCookieLife = 7 * 24 * time.Hour
 
 var (
 	errBadSession = denial{errkind.Unauthorized, "this session is over: log in again at /login"}
@@ -111,7 +109,7 @@ func (s *Server) fromSession(ctx context.Context, c *call, r *http.Request, secr
 		return policy.Principal{}, err
 	}
 	if next != "" {
-		s.setCookie(c, sessionCookie, next, sessionCookieLife)
+		s.setCookie(c, sessionCookie, next, control.SessionLife)
 	}
 	return p, nil
 }
