@@ -1,6 +1,23 @@
 // Package schema says what a document's entities may have: fields with types, merge strategies and bounds, and environments that
 // inherit from each other.
+//
+// A Schema comes from Parse, which reads TOML in both dialects that there are, and tells everything that is wrong with it at once:
+//
+//	s, err := schema.Parse("schema.toml", text)
+//	f := s.Entity("route").Field("weight")
+//	v, err := f.Type.Normalize(v) // a value in the one form that the type has for it
+//	err = f.Check(v)              // its bounds
+//
+// A Schema does not change after that. What Parse took is consistent: every strategy suits its type, every name that is mentioned is
+// there, and environments lead to the base.
 package schema
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // Merge is how concurrent writes of a field become one value.
 type Merge string
@@ -71,9 +88,11 @@ type Field struct {
 	Default     any  // nil: none
 	Required    bool
 	Unique      bool // no two living entities of the type have the same value in one environment
-	Low, High   any  // range, both inclusive; nil: no bound
+	Low, High   any  // range, both inclusive; nil: no bound. Of a list or map, Low to Pattern are of each element
 	Allowed     []any
 	Pattern     string // a regular expression (RE2) that the whole string matches
+
+	pattern *regexp.Regexp // of Pattern
 }
 
 // Entity is a type of entity.
@@ -81,9 +100,11 @@ type Entity struct {
 	Name        string
 	Description string
 	Fields      []Field  // in the order of the text
-	Children    []string // types that may have such an entity as their parent
+	Children    []string // types that may have such an entity as their parent, sorted
 	Parents     []string // the other way round, computed
 	Rules       []Rule
+
+	fields map[string]int // where in Fields
 }
 
 // Environment is a layer of values over another one's.
@@ -105,4 +126,154 @@ type Schema struct {
 	Version      string
 	Environments []Environment // the base first; each after the one that it inherits from
 	Entities     []Entity      // sorted by name
+
+	entities     map[string]int // where in Entities
+	environments map[string]int // where in Environments
+}
+
+// Equal reports whether two schemas say the same.
+func (s *Schema) Equal(other *Schema) bool {
+	if s == nil || other == nil {
+		return s == other
+	}
+	return bytes.Equal(Format(s), Format(other))
+}
+
+// Entity returns the type of a name, or nil.
+func (s *Schema) Entity(name string) *Entity {
+	i, ok := s.entities[name]
+	if !ok {
+		return nil
+	}
+	return &s.Entities[i]
+}
+
+// Field returns the field of a name, or nil.
+func (e *Entity) Field(name string) *Field {
+	i, ok := e.fields[name]
+	if !ok {
+		return nil
+	}
+	return &e.Fields[i]
+}
+
+// MayHold reports whether entities of a type may be below such an entity. Every entity may be below none.
+func (e *Entity) MayHold(child string) bool {
+	_, ok := slices.BinarySearch(e.Children, child)
+	return ok
+}
+
+// Environment returns the environment of a name, or nil.
+func (s *Schema) Environment(name string) *Environment {
+	i, ok := s.environments[name]
+	if !ok {
+		return nil
+	}
+	return &s.Environments[i]
+}
+
+// Base returns the name of the environment that inherits from none.
+func (s *Schema) Base() string { return s.Environments[0].Name }
+
+// Chain returns an environment and those that it inherits from, up to the base, or nil of an unknown one.
+func (s *Schema) Chain(env string) []string {
+	var chain []string
+	for e := s.Environment(env); e != nil; e = s.Environment(e.Inherits) {
+		chain = append(chain, e.Name)
+	}
+	return chain
+}
+
+// Descendants returns the environments that inherit from one, directly or not, in the order of the schema.
+func (s *Schema) Descendants(env string) []string {
+	below := map[string]bool{env: true}
+	var names []string
+	for _, e := range s.Environments {
+		if below[e.Inherits] {
+			below[e.Name] = true
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+// index makes what the look-ups need.
+func (s *Schema) index() {
+	s.entities = make(map[string]int, len(s.Entities))
+	for i := range s.Entities {
+		e := &s.Entities[i]
+		s.entities[e.Name] = i
+		e.fields = make(map[string]int, len(e.Fields))
+		for j := range e.Fields {
+			e.fields[e.Fields[j].Name] = j
+		}
+	}
+	s.environments = make(map[string]int, len(s.Environments))
+	for i := range s.Environments {
+		s.environments[s.Environments[i].Name] = i
+	}
+	for i := range s.Entities {
+		for _, child := range s.Entities[i].Children {
+			c := s.Entity(child)
+			c.Parents = append(c.Parents, s.Entities[i].Name) // sorted, because the entities are
+		}
+	}
+}
+
+// Equal reports whether two types are the same.
+func (t Type) Equal(other Type) bool { return t.String() == other.String() }
+
+// String returns a type as a schema has it: `list<int>`, `ref<service>`. The zero Type is any scalar.
+func (t Type) String() string {
+	switch {
+	case t.Kind == "":
+		return "scalar"
+	case t.Kind == Ref && t.Target != "":
+		return "ref<" + t.Target + ">"
+	case t.Elem != nil:
+		return string(t.Kind) + "<" + t.Elem.String() + ">"
+	default:
+		return string(t.Kind)
+	}
+}
+
+// Element returns the type of a list's elements or a map's values. The zero Type is any scalar.
+func (t Type) Element() Type {
+	if t.Elem == nil {
+		return Type{}
+	}
+	return *t.Elem
+}
+
+// numeric reports whether a type has more and less.
+func (t Type) numeric() bool { return t.Kind == Int || t.Kind == Float || t.Kind == Duration }
+
+// scalar reports whether values of a type have no elements.
+func (t Type) scalar() bool { return t.Kind != List && t.Kind != Map }
+
+// bounded returns the type that a field's range, allowed values and pattern are of: its own, or that of its elements.
+func (t Type) bounded() Type {
+	for !t.scalar() {
+		t = t.Element()
+	}
+	return t
+}
+
+// isName reports whether a text can be the name of a type or field: letters, digits, - and _, and no digit or - first.
+func isName(s string) bool {
+	for i, c := range []byte(s) {
+		switch {
+		case c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z':
+		case i > 0 && (c == '-' || '0' <= c && c <= '9'):
+		default:
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxNameBytes
+}
+
+// isEnvironmentName reports whether a text can be the name of an environment: a folder of a repository has it, and not every file
+// system tells A from a.
+func isEnvironmentName(s string) bool {
+	return isName(s) && s == strings.ToLower(s) && s[0] != '_'
 }
