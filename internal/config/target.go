@@ -1,0 +1,403 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/skep-dev/skep/internal/config/schema"
+	"github.com/skep-dev/skep/internal/config/value"
+	"github.com/skep-dev/skep/internal/crdt"
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+// target is a cell that a plan writes to.
+type target struct {
+	f    *schema.Field
+	w    Write // with the cell's address
+	path string
+	cell *cell // nil: nothing was written to it
+	old  Resolved
+	seen *crdt.Dots // what the actor saw of it; nil: all
+	none bool       // or nothing
+}
+
+func (p *plan) target(name string, f *schema.Field, env string) *target {
+	t := &target{f: f, cell: p.s.cell(name, f, env), seen: p.r.Seen, none: p.r.Seen == nil && f.Blind, path: name + "." + f.Name + "@" + env}
+	if p.s.Alive(name) {
+		t.old = p.s.resolve(name, f, env)
+	}
+	at := p.s.place(name, f, env)
+	t.w = Write{Entity: name, Inc: p.begin(name), Field: f.Name, Env: at.Env, Gen: at.Gen, Merge: at.Merge, Reviewed: f.Review && f.Merge != schema.Review}
+	return t
+}
+
+// to returns a write of a value to the target.
+func (t *target) to(do Verb, v any) Write {
+	w := t.w
+	w.Do, w.Value = do, v
+	if t.cell == nil {
+		return w
+	}
+	if t.cell.ext != nil && do == Put {
+		w.Epoch = t.epoch(t.cell.ext.Epoch())
+	}
+	if t.cell.grow != nil && do == Add {
+		w.Epoch = t.epoch(t.cell.grow.Epoch())
+	}
+	if t.cell.mvr != nil {
+		for _, e := range t.cell.mvr.Sorted() {
+			if t.saw(e.Dot) {
+				w.Seen = append(w.Seen, e.Tag())
+			}
+		}
+	}
+	return w
+}
+
+func (t *target) saw(d crdt.Dot) bool { return !t.none && (t.seen == nil || t.seen.Has(d)) }
+
+// epoch returns the epoch that a write belongs to: the current one, or that before everything if its maker had not seen the current one begin.
+func (t *target) epoch(current crdt.Dot) crdt.Dot {
+	if t.seen != nil && !t.seen.Has(current) {
+		return crdt.Dot{}
+	}
+	return current
+}
+
+// unchanged reports what was written to the cell after what the actor saw.
+func (t *target) unchanged(seen *crdt.Dots) error {
+	for _, e := range t.cell.entries() {
+		if !seen.Has(e.Dot) {
+			return fmt.Errorf("%s: %s wrote %s at %s, after what you saw: look again: %w", t.path, e.Actor, value.Text(e.Value), e.Time, errkind.Conflict)
+		}
+	}
+	return nil
+}
+
+// whole writes a value in the place of what is there.
+func (p *plan) whole(t *target, v any) error {
+	if v == nil {
+		if needsOverride(t.f) && !p.override && t.cell.present(t.f) {
+			return fmt.Errorf("%s: only an override takes the value of a field with strategy %s away: %w", t.path, t.f.Merge, errkind.Invalid)
+		}
+		t.unset(p)
+		return nil
+	}
+	v, err := t.f.Type.Normalize(v)
+	if err == nil {
+		err = t.f.Check(v)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.path, err)
+	}
+	switch t.f.Merge {
+	case schema.Set:
+		return t.wholeSet(p, v.([]any)) //nolint:errcheck // Normalize returned a list
+	case schema.Grow:
+		return t.wholeGrow(p, v.([]any)) //nolint:errcheck // as above
+	case schema.PerKey:
+		return t.wholeMap(p, v.(map[string]any)) //nolint:errcheck // Normalize returned a map
+	case schema.LWW, schema.Max, schema.Min, schema.Review:
+		t.put(p, v, t.old.Value)
+	}
+	return nil
+}
+
+func needsOverride(f *schema.Field) bool {
+	return f.Merge == schema.Max || f.Merge == schema.Min || f.Merge == schema.Grow
+}
+
+// put writes one value.
+func (t *target) put(p *plan, v, old any) {
+	do := Put
+	if p.override && (t.f.Merge == schema.Max || t.f.Merge == schema.Min) {
+		do = Override
+	}
+	w := t.to(do, v)
+	w.Old = old
+	p.write(w)
+}
+
+// fill writes a value to a cell that nothing was written to.
+func (t *target) fill(p *plan, v any) {
+	switch list := v.(type) {
+	case nil:
+	case []any:
+		if t.f.Merge != schema.Set && t.f.Merge != schema.Grow {
+			p.write(t.to(Put, v))
+			return
+		}
+		if t.f.Merge == schema.Set && len(list) == 0 {
+			p.write(t.to(Put, true))
+		}
+		for _, e := range list {
+			p.write(t.to(Add, e))
+		}
+	case map[string]any:
+		if len(list) == 0 {
+			p.write(t.to(Put, true))
+		}
+		for _, key := range keysOf(list) {
+			w := t.to(Put, list[key])
+			w.Key = key
+			p.write(w)
+		}
+	default:
+		p.write(t.to(Put, v))
+	}
+}
+
+// unset takes away what the environment has of its own.
+func (t *target) unset(p *plan) {
+	switch t.f.Merge { //nolint:exhaustive // the others have nothing but the value
+	case schema.Set:
+		for _, e := range sorted(t.cell.elements(), false) {
+			t.removeElement(p, e.Value)
+		}
+	case schema.PerKey:
+		if t.cell != nil {
+			for _, key := range keysOf(t.cell.keys) {
+				t.putKey(p, key, nil)
+			}
+		}
+	}
+	do := Put
+	if needsOverride(t.f) {
+		do = Override
+	}
+	w := t.to(do, nil)
+	w.Old = t.old.Value
+	p.write(w)
+}
+
+// wholeSet turns a whole set into the additions and removals that lead to it, so that elements on which both agree keep who put them there.
+func (t *target) wholeSet(p *plan, list []any) error {
+	want := map[string]any{}
+	for _, v := range list {
+		want[elementKey(v)] = v
+	}
+	own, have := t.cell.elements(), t.shown()
+	for _, e := range sorted(have, false) {
+		key := elementKey(e.Value)
+		if _, keep := want[key]; keep {
+			continue
+		}
+		if own[key] == nil {
+			return fmt.Errorf("%s: it inherits %s, which is merged into what it has itself, and cannot be taken away here: %w", t.path, value.Text(e.Value), errkind.Invalid)
+		}
+		t.removeElement(p, e.Value)
+	}
+	for _, v := range list {
+		key := elementKey(v)
+		if _, first := want[key]; first && have[key] == nil {
+			p.write(t.to(Add, v))
+		}
+		delete(want, key)
+	}
+	if len(list) == 0 {
+		p.write(t.to(Put, true))
+	}
+	return nil
+}
+
+// merged reports whether the target's environment adds to what it inherits.
+func (t *target) merged() bool { return t.w.Env != "" && t.f.Overlay == schema.Union }
+
+// shown returns the elements that a new whole set takes the place of: the cell's own, and those that it is merged with.
+func (t *target) shown() map[string]*crdt.Entry {
+	if !t.merged() {
+		return t.cell.elements()
+	}
+	m := make(map[string]*crdt.Entry, len(t.old.By))
+	for _, e := range t.old.By {
+		m[elementKey(e.Value)] = e
+	}
+	return m
+}
+
+func (t *target) removeElement(p *plan, v any) {
+	w := t.to(Remove, v)
+	w.Seen = nil
+	for _, tag := range t.cell.set.Seen(elementKey(v)) {
+		if t.saw(tag.Dot) {
+			w.Seen = append(w.Seen, tag)
+		}
+	}
+	if len(w.Seen) > 0 {
+		p.write(w)
+	}
+}
+
+func (t *target) wholeGrow(p *plan, list []any) error {
+	have := t.cell.elements()
+	if p.override {
+		w := t.to(Override, list)
+		w.Old = t.old.Value
+		p.write(w)
+		return nil
+	}
+	want := map[string]bool{}
+	for _, v := range list {
+		want[elementKey(v)] = true
+	}
+	for _, e := range sorted(have, false) {
+		if !want[elementKey(e.Value)] {
+			return growOnly(t.path, e.Value)
+		}
+	}
+	for _, v := range list {
+		if key := elementKey(v); have[key] == nil && want[key] {
+			want[key] = false
+			p.write(t.to(Add, v))
+		}
+	}
+	return nil
+}
+
+func growOnly(path string, v any) error {
+	return fmt.Errorf("grow_only: %s: elements are only added to it, and %s would be taken away: an override can: %w", path, value.Text(v), errkind.Conflict)
+}
+
+// wholeMap writes the keys that differ. One that is missing is taken away, also where it was inherited and merged with.
+func (t *target) wholeMap(p *plan, m map[string]any) error {
+	old, _ := t.cell.value(t.f).(map[string]any)
+	if t.merged() {
+		old, _ = t.old.Value.(map[string]any)
+	}
+	for _, key := range keysOf(old) {
+		if _, keep := m[key]; !keep {
+			if err := p.mayUnsetKey(t, key); err != nil {
+				return err
+			}
+			t.putKey(p, key, nil)
+		}
+	}
+	for _, key := range keysOf(m) {
+		if err := checkKey(key); err != nil {
+			return fmt.Errorf("%s: %w", t.path, err)
+		}
+		if was, ok := old[key]; !ok || !value.Equal(was, m[key]) {
+			t.putKey(p, key, m[key])
+		}
+	}
+	if len(m) == 0 {
+		p.write(t.to(Put, true))
+	}
+	return nil
+}
+
+func (p *plan) mayUnsetKey(t *target, key string) error {
+	if ofKeys(t.w.Merge) != schema.LWW && !p.override {
+		return fmt.Errorf("%s: only an override takes the key %q away, since keys merge by %s: %w", t.path, key, t.f.MapValues, errkind.Invalid)
+	}
+	return nil
+}
+
+func (t *target) putKey(p *plan, key string, v any) {
+	of := *t
+	if t.cell != nil {
+		of.cell = t.cell.keys[key]
+	}
+	do := Put
+	if ofKeys(t.w.Merge) != schema.LWW && (p.override || v == nil) {
+		do = Override
+	}
+	w := of.to(do, v)
+	w.Key = key
+	if old, ok := t.old.Value.(map[string]any); ok {
+		w.Old = old[key]
+	}
+	p.write(w)
+}
+
+// key writes one key of a map.
+func (p *plan) key(t *target, key string, v any) error {
+	if t.f.Merge != schema.PerKey {
+		return fmt.Errorf("%s: it is no map, and has no key %q: %w", t.path, clip(key), errkind.Invalid)
+	}
+	if err := checkKey(key); err != nil {
+		return fmt.Errorf("%s: %w", t.path, err)
+	}
+	if v == nil {
+		if err := p.mayUnsetKey(t, key); err != nil {
+			return err
+		}
+	} else {
+		m, err := t.f.Type.Normalize(map[string]any{key: v})
+		if err == nil {
+			err = t.f.Check(m)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.path, err)
+		}
+		v = m.(map[string]any)[key] //nolint:errcheck // Normalize returned a map
+	}
+	p.adoptInherited(t, func(old any) {
+		for k, inherited := range old.(map[string]any) { //nolint:errcheck // the field is a map
+			if k != key {
+				t.putKey(p, k, inherited)
+			}
+		}
+	})
+	t.putKey(p, key, v)
+	return nil
+}
+
+func checkKey(key string) error {
+	if key == "" || len(key) > MaxName || !utf8.ValidString(key) {
+		return fmt.Errorf("key %q: a map's key has 1 to %d bytes of UTF-8: %w", clip(key), MaxName, errkind.Invalid)
+	}
+	return nil
+}
+
+// adoptInherited makes an environment's own what it inherited so far, where its first own element would otherwise hide the rest.
+func (p *plan) adoptInherited(t *target, copyOld func(old any)) {
+	if t.w.Env != "" && t.f.Overlay != schema.Union && !t.cell.present(t.f) && t.old.Value != nil {
+		copyOld(t.old.Value)
+	}
+}
+
+// change adds elements to a set and removes some.
+func (p *plan) change(t *target, add, remove []any) error {
+	if t.f.Merge != schema.Set && t.f.Merge != schema.Grow {
+		return fmt.Errorf("%s: elements are added to and removed from fields of strategy set and grow only: write the whole value: %w", t.path, errkind.Invalid)
+	}
+	both, err := t.f.Type.Normalize(append(slices.Clone(add), remove...))
+	if err == nil {
+		err = t.f.Check(both)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.path, err)
+	}
+	list := both.([]any) //nolint:errcheck // Normalize returned a list
+	add, remove = list[:len(add)], list[len(add):]
+	if t.f.Merge == schema.Grow && len(remove) > 0 {
+		return growOnly(t.path, remove[0])
+	}
+	gone := map[string]bool{}
+	for _, v := range remove {
+		gone[elementKey(v)] = true
+	}
+	have := t.cell.elements()
+	p.adoptInherited(t, func(old any) {
+		add = append(slices.Clone(old.([]any)), add...) //nolint:errcheck // the field is a list
+	})
+	written := maps.Clone(gone)
+	for _, v := range add {
+		if key := elementKey(v); have[key] == nil && !written[key] {
+			written[key] = true
+			p.write(t.to(Add, v))
+		}
+	}
+	for _, v := range remove {
+		if have[elementKey(v)] != nil {
+			t.removeElement(p, v)
+		}
+	}
+	if t.w.Env != "" && t.f.Merge == schema.Set && !t.cell.present(t.f) {
+		p.write(t.to(Put, true)) // its own set, also if nothing is in it
+	}
+	return nil
+}

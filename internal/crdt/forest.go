@@ -1,0 +1,74 @@
+package crdt
+
+import "slices"
+
+// Move puts a child under a parent, at a position among its siblings. The parent "" is the root.
+type Move struct {
+	*Origin
+	N        uint32
+	Child    string
+	Inc      uint32 // the child's incarnation
+	Parent   string
+	Position string
+}
+
+// Compare is the total order of moves.
+func (m *Move) Compare(o *Move) int {
+	if c := m.Origin.Compare(o.Origin); c != 0 {
+		return c
+	}
+	return cmpUint(uint64(m.N), uint64(o.N))
+}
+
+// Forest is trees in which children are moved. The moves count in their total order, each taking its child from where it was, and one that
+// would put something under itself is left out (Kleppmann and others, 2022): so no two concurrent moves can make a cycle.
+type Forest struct {
+	Moves []*Move // in their total order
+	at    map[string]*Move
+	dirty bool
+}
+
+// Put tells the forest of a move. Nothing may be told twice. Moves for which counts says no are left out.
+func (f *Forest) Put(m *Move, counts func(*Move) bool) {
+	i, _ := slices.BinarySearchFunc(f.Moves, m, (*Move).Compare)
+	f.Moves = slices.Insert(f.Moves, i, m)
+	if i < len(f.Moves)-1 {
+		f.dirty = true
+	} else if !f.dirty && counts(m) {
+		f.apply(m)
+	}
+}
+
+// Reset makes the next look at the forest count all moves again, as one is due when counts would answer otherwise than before.
+func (f *Forest) Reset() { f.dirty = true }
+
+func (f *Forest) apply(m *Move) {
+	for up := m.Parent; up != ""; {
+		if up == m.Child {
+			return
+		}
+		next := f.at[up]
+		if next == nil {
+			break
+		}
+		up = next.Parent
+	}
+	if f.at == nil {
+		f.at = map[string]*Move{}
+	}
+	f.at[m.Child] = m
+}
+
+// Place returns the move that put a child where it is; nil if none did.
+func (f *Forest) Place(child string, counts func(*Move) bool) *Move {
+	if f.dirty {
+		clear(f.at)
+		for _, m := range f.Moves {
+			if counts(m) {
+				f.apply(m)
+			}
+		}
+		f.dirty = false
+	}
+	return f.at[child]
+}

@@ -1,0 +1,111 @@
+package crdt
+
+import (
+	"slices"
+)
+
+// ORSet is a set in which elements are added and removed. A removal names the additions that its maker had seen, and takes away just
+// these: an addition that it had not seen stays (observed-remove set; Shapiro and others, 2011). Elements are known by a key.
+type ORSet struct {
+	Elems   map[string]map[Tag]*Entry // the additions of each element that are not removed
+	Removed map[Tag]struct{}          // removed before they came
+}
+
+// Add tells the set of an addition.
+func (s *ORSet) Add(key string, e *Entry) {
+	t := e.Tag()
+	if _, gone := s.Removed[t]; gone {
+		delete(s.Removed, t)
+		return
+	}
+	if s.Elems == nil {
+		s.Elems = map[string]map[Tag]*Entry{}
+	}
+	if s.Elems[key] == nil {
+		s.Elems[key] = map[Tag]*Entry{}
+	}
+	s.Elems[key][t] = e
+}
+
+// Remove tells the set that the additions of an element that somebody saw are gone.
+func (s *ORSet) Remove(key string, seen []Tag, known func(Dot) bool) {
+	adds := s.Elems[key]
+	for _, t := range seen {
+		delete(adds, t)
+		if !known(t.Dot) {
+			if s.Removed == nil {
+				s.Removed = map[Tag]struct{}{}
+			}
+			s.Removed[t] = struct{}{}
+		}
+	}
+	if len(adds) == 0 {
+		delete(s.Elems, key)
+	}
+}
+
+// Seen returns the additions of an element that are there, sorted: what a removal has to name.
+func (s *ORSet) Seen(key string) []Tag {
+	tags := make([]Tag, 0, len(s.Elems[key]))
+	for t := range s.Elems[key] {
+		tags = append(tags, t)
+	}
+	slices.SortFunc(tags, Tag.Compare)
+	return tags
+}
+
+// First returns an element's earliest addition that is there; nil if the element is not.
+func (s *ORSet) First(key string) *Entry { return earliest(s.Elems[key]) }
+
+func earliest[K comparable](m map[K]*Entry) *Entry {
+	var first *Entry
+	for _, e := range m {
+		if first == nil || e.Compare(first) < 0 {
+			first = e
+		}
+	}
+	return first
+}
+
+// Grow is a set to which elements are only added, until somebody overrides it with another set. Epochs are as those of Extreme.
+type Grow struct {
+	Override *Entry                    // its Value is a []any
+	Adds     map[Dot]map[string]*Entry // the first addition of each element, by epoch
+}
+
+// Add tells the set of an addition that belongs to an epoch.
+func (s *Grow) Add(key string, e *Entry, epoch Dot, known func(Dot) bool) {
+	if epoch != s.Epoch() && known(epoch) {
+		return
+	}
+	if s.Adds == nil {
+		s.Adds = map[Dot]map[string]*Entry{}
+	}
+	if s.Adds[epoch] == nil {
+		s.Adds[epoch] = map[string]*Entry{}
+	}
+	if first := s.Adds[epoch][key]; first == nil || e.Compare(first) < 0 {
+		s.Adds[epoch][key] = e
+	}
+}
+
+// PutOverride tells the set of an override.
+func (s *Grow) PutOverride(e *Entry) {
+	old := s.Epoch()
+	if s.Override = later(s.Override, e); s.Override == e {
+		delete(s.Adds, old)
+	} else if e.Dot != s.Epoch() {
+		delete(s.Adds, e.Dot)
+	}
+}
+
+// Epoch returns the current epoch's name.
+func (s *Grow) Epoch() Dot {
+	if s.Override == nil {
+		return Dot{}
+	}
+	return s.Override.Dot
+}
+
+// Elems returns the additions of the current epoch by their elements' keys.
+func (s *Grow) Elems() map[string]*Entry { return s.Adds[s.Epoch()] }
