@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/value"
@@ -36,6 +37,7 @@ type Violation struct {
 
 // checked has what of the check can be kept while its entities are not written to.
 type checked struct {
+	mu    sync.Mutex          // guards the rest among those who ask
 	stale map[string]struct{} // entities to look at again; nil: all
 	found map[string]*finding
 	valid bool // nothing changed since the last look
@@ -75,14 +77,17 @@ func (c *checked) touch(o *Op) {
 
 // Violations returns the rules that the state breaks, in every environment, sorted by entity, environment, field and rule.
 func (s *State) Violations() []Violation {
+	s.check.mu.Lock()
+	defer s.check.mu.Unlock()
 	if s.check.valid {
 		return s.check.last
 	}
+	if s.under != nil && len(s.entities) == 0 && s.schema.by == s.under.schema.by {
+		return s.under.Violations()
+	}
 	if s.check.stale == nil {
 		s.check.found = map[string]*finding{}
-		for name := range s.entities {
-			s.inspect(name)
-		}
+		s.each(func(name string, _ *entity) { s.inspect(name) })
 	} else {
 		for name := range s.check.stale {
 			s.inspect(name)
@@ -178,7 +183,7 @@ func (s *State) gather() []Violation {
 			key := Type(name) + "\x00" + c.field + "\x00" + c.env + "\x00" + c.key
 			claims[key] = append(claims[key], name)
 		}
-		if m := s.forest.Place(name, s.counts); m != nil && m.Parent != "" && !s.Alive(m.Parent) {
+		if m := s.placed(name); m != nil && m.Parent != "" && !s.Alive(m.Parent) {
 			message := fmt.Sprintf("its parent %s is not there any more: move it, or remove it", m.Parent)
 			all = append(all, violation(name, "", s.schema.Base(), "parent", message, []*crdt.Entry{{Origin: m.Origin, N: m.N}}))
 		}

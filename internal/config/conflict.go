@@ -37,7 +37,7 @@ func (s *State) Conflicts() []Conflict {
 
 // inForce returns the field and environment of a cell, if its entity is there and the schema in force means this cell.
 func (s *State) inForce(ref cellRef) (*schema.Field, string) {
-	x, t, env := s.entities[ref.Entity], s.schema.Entity(Type(ref.Entity)), s.env(ref.Env)
+	x, t, env := s.get(ref.Entity), s.schema.Entity(Type(ref.Entity)), s.env(ref.Env)
 	if x == nil || x.life != ref.Inc || ref.Inc%2 == 0 || t == nil || s.schema.Environment(env) == nil {
 		return nil, ""
 	}

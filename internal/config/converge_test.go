@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -96,14 +97,25 @@ func newReplica(name string, skew crdt.HLC) *replica {
 
 // do plans a request and applies it; nil if the request is refused.
 func (r *replica) do(q *config.Request, actor string, now crdt.HLC) *config.Op {
-	op, err := r.state.Plan(q, crdt.Dot{Node: r.name, Seq: r.seq + 1})
+	r.state.Settle()
+	draft := r.state.Draft()
+	op, err := draft.Plan(q, crdt.Dot{Node: r.name, Seq: r.seq + 1})
 	if err != nil {
 		return nil
 	}
 	r.seq++
 	r.clock = max(r.clock+1, now+r.skew)
 	op.Time, op.Actor = r.clock, config.Actor{ID: actor, Class: config.Human}
-	return r.take(op)
+	before := shown(r.state)
+	draft.Apply(op)
+	if after := shown(r.state); after != before {
+		panic(fmt.Sprintf("a draft changed what it was made from:\n%s\n%s", before, after))
+	}
+	op = r.take(op)
+	if a, b := shown(draft), shown(r.state); a != b {
+		panic(fmt.Sprintf("the draft has\n%s\nand the state\n%s", a, b))
+	}
+	return op
 }
 
 // take applies an operation as it comes from the wire.
@@ -119,6 +131,26 @@ func (r *replica) take(op *config.Op) *config.Op {
 	r.clock = max(r.clock, op.Time)
 	r.has = append(r.has, op)
 	return op
+}
+
+// shown is all that a state says.
+func shown(s *config.State) string {
+	var text strings.Builder
+	for _, name := range s.Entities("") {
+		parent, position := s.Place(name)
+		fmt.Fprintln(&text, name, parent, position)
+		for _, env := range s.Schema().Environments {
+			fields, err := s.Entity(name, env.Name)
+			fmt.Fprintln(&text, env.Name, config.Values(fields), err)
+		}
+	}
+	for _, c := range s.Conflicts() {
+		fmt.Fprintln(&text, c.Entity, c.Field, c.Env, len(c.Writes))
+	}
+	for _, v := range s.Violations() {
+		fmt.Fprintln(&text, v.ID, v.Message)
+	}
+	return text.String()
 }
 
 func (r *replica) snapshot() string {
@@ -140,7 +172,12 @@ func (d draw) request(versions []crdt.Dots) *config.Request {
 	if len(versions) > 0 && d(3) == 0 {
 		q.Seen = &versions[d(len(versions))]
 	}
-	switch d(20) {
+	switch d(22) {
+	case 20, 21:
+		q.Kind, q.Entity = config.InsertEntity, "pool."+d.of("x", "y", "z")
+		if d(2) == 0 {
+			q.Kind, q.Parent = config.MoveEntity, "pool."+d.of("x", "y", "z")
+		}
 	case 0:
 		q.Kind, q.Restore = config.InsertEntity, d(2) == 0
 		if d(2) == 0 {
@@ -229,7 +266,12 @@ func history(d draw, steps int) (replicas []*replica, all []*config.Op) {
 		if d(4) == 0 {
 			versions = append(versions, r.state.Version())
 		}
-		if op := r.do(d.request(versions), "actor-"+d.of("a", "b", "c"), crdt.HLC(1000+i)); op != nil { //nolint:gosec // small
+		q := d.request(versions)
+		if open := r.state.Conflicts(); q.Kind == config.Resolve && len(open) > 0 {
+			c := open[d(len(open))]
+			q.Entity, q.Field, q.Env, q.Value = c.Entity, c.Field, c.Env, c.Writes[d(len(c.Writes))].Value
+		}
+		if op := r.do(q, "actor-"+d.of("a", "b", "c"), crdt.HLC(1000+i)); op != nil { //nolint:gosec // small
 			all = append(all, op)
 		}
 	}

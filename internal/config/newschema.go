@@ -42,7 +42,7 @@ func (p *plan) changeSchema() error {
 	}
 	p.op.Schema = &NewSchema{Text: p.r.Text, Gens: gens}
 	for _, name := range p.s.Entities("") {
-		p.s.eachCell(name, p.s.entities[name].life, func(was *schema.Field, env string, c *cell) {
+		p.s.eachCell(name, p.s.get(name).life, func(was *schema.Field, env string, c *cell) {
 			f := changed[Type(name)+"."+was.Name]
 			if f == nil || next.Environment(env) == nil {
 				return
@@ -52,7 +52,7 @@ func (p *plan) changeSchema() error {
 				return // it has no value of the new type; if it must have one, the check says so
 			}
 			t := &target{f: f, w: Write{
-				Entity: name, Inc: p.s.entities[name].life, Field: f.Name, Env: p.s.inCell(env), Gen: p.dot, Merge: strategy(f),
+				Entity: name, Inc: p.s.get(name).life, Field: f.Name, Env: p.s.inCell(env), Gen: p.dot, Merge: strategy(f),
 				Reviewed: f.Review && f.Merge != schema.Review,
 			}}
 			t.fill(p, v)

@@ -141,7 +141,7 @@ func (p *plan) begin(name string) uint32 {
 		return inc
 	}
 	inc := uint32(0)
-	if x := p.s.entities[name]; x != nil {
+	if x := p.s.get(name); x != nil {
 		inc = x.life
 	}
 	if inc%2 == 0 {
@@ -179,7 +179,7 @@ func (p *plan) insert(name, env string) error {
 
 // restore writes again what the last incarnation had.
 func (p *plan) restore(name string) {
-	x := p.s.entities[name]
+	x := p.s.get(name)
 	if x == nil || x.life == 0 {
 		return
 	}
@@ -199,7 +199,7 @@ func (p *plan) remove(name string) error {
 		return fmt.Errorf("entity %q: it has %d others below it (%s): remove these first, or all with cascade: %w", name, len(doomed)-1, list(doomed[:len(doomed)-1]), errkind.Conflict)
 	}
 	for _, d := range doomed {
-		p.write(Write{Do: Life, Entity: d, Inc: p.s.entities[d].life + 1})
+		p.write(Write{Do: Life, Entity: d, Inc: p.s.get(d).life + 1})
 	}
 	return nil
 }

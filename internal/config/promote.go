@@ -99,7 +99,7 @@ func (p *plan) prune(from, to string) {
 		return
 	}
 	for _, name := range p.s.Entities("") {
-		p.s.eachCell(name, p.s.entities[name].life, func(f *schema.Field, env string, c *cell) {
+		p.s.eachCell(name, p.s.get(name).life, func(f *schema.Field, env string, c *cell) {
 			if env == from && p.r.Filter.matches(name, f.Name) {
 				p.target(name, f, from).unset(p)
 			}

@@ -275,10 +275,13 @@ func RestoreState(text []byte) (*State, error) {
 	for i := range snap.Entities {
 		d.entity(s, &snap.Entities[i])
 	}
+	var moves []*crdt.Move
 	for _, m := range snap.Moves {
-		s.forest.Moves = append(s.forest.Moves, &crdt.Move{Origin: d.origin(m.By), N: m.N, Child: m.Child, Inc: m.Inc, Parent: m.Parent, Position: m.Position})
+		moves = append(moves, &crdt.Move{Origin: d.origin(m.By), N: m.N, Child: m.Child, Inc: m.Inc, Parent: m.Parent, Position: m.Position})
 	}
-	s.forest.Reset()
+	forest := crdt.Replanted(moves)
+	s.forest = &forest
+	s.Settle()
 	if d.err != nil {
 		return nil, fmt.Errorf("read snapshot: %w: %w", d.err, errkind.Invalid)
 	}

@@ -14,9 +14,10 @@ import (
 // State is what the operations of a document come to. It is a pure function of their set: of the order in which they were applied, and
 // of how often, nothing is left. Only one goroutine may apply, and none may read meanwhile.
 type State struct {
+	under    *State // of a draft: the state that it was made from
 	seen     crdt.Dots
 	entities map[string]*entity
-	forest   crdt.Forest
+	forest   *crdt.Forest // of a draft: nil as long as it is that of the state below
 	schema   adopted
 	latest   crdt.HLC // the greatest time of an operation
 
@@ -49,7 +50,7 @@ type cellRef struct {
 
 // NewState returns the state before any operation.
 func NewState() *State {
-	s := &State{entities: map[string]*entity{}, open: map[cellRef]struct{}{}}
+	s := &State{forest: new(crdt.Forest), entities: map[string]*entity{}, open: map[cellRef]struct{}{}}
 	s.schema.Schema = noSchema
 	s.known = s.seen.Has
 	return s
@@ -81,7 +82,7 @@ func (s *State) Apply(o *Op) bool {
 		case Life:
 			s.live(w, e)
 		case Move:
-			s.forest.Put(&crdt.Move{Origin: by, N: e.N, Child: w.Entity, Inc: w.Inc, Parent: w.Parent, Position: w.Position}, s.counts)
+			s.trees().Put(&crdt.Move{Origin: by, N: e.N, Child: w.Entity, Inc: w.Inc, Parent: w.Parent, Position: w.Position}, s.counts)
 		default:
 			s.tell(w, e)
 		}
@@ -111,24 +112,55 @@ func (s *State) live(w *Write, e *crdt.Entry) {
 	switch {
 	case w.Inc > x.life:
 		x.life, x.by = w.Inc, e
-		s.forest.Reset()
+		if s.moved(w.Entity) {
+			s.trees().Recount(w.Entity)
+		}
 	case w.Inc == x.life && e.Compare(x.by) < 0:
 		x.by = e
 	}
 }
 
+// entity returns an entity to be changed.
 func (s *State) entity(name string) *entity {
 	x := s.entities[name]
+	if x != nil {
+		return x
+	}
+	if s.under != nil {
+		x = s.under.get(name).clone()
+	}
 	if x == nil {
 		x = &entity{cells: map[uint32]map[place]*cell{}}
-		s.entities[name] = x
 	}
+	s.entities[name] = x
 	return x
+}
+
+// get returns an entity to be looked at; nil if nothing is known of it.
+func (s *State) get(name string) *entity {
+	if x := s.entities[name]; x != nil || s.under == nil {
+		return x
+	}
+	return s.under.get(name)
+}
+
+// each calls fn for every entity of which something is known.
+func (s *State) each(fn func(name string, x *entity)) {
+	for name, x := range s.entities {
+		fn(name, x)
+	}
+	if s.under != nil {
+		s.under.each(func(name string, x *entity) {
+			if s.entities[name] == nil {
+				fn(name, x)
+			}
+		})
+	}
 }
 
 // counts reports whether a move is of an incarnation that is.
 func (s *State) counts(m *crdt.Move) bool {
-	x := s.entities[m.Child]
+	x := s.get(m.Child)
 	return x != nil && x.life == m.Inc
 }
 
@@ -180,24 +212,24 @@ func (s *State) SchemaText() string { return s.schema.text }
 // Entities returns the IDs of the entities that are there, sorted; of one type, or of all if that is "".
 func (s *State) Entities(kind string) []string {
 	var list []string
-	for name, x := range s.entities {
+	s.each(func(name string, x *entity) {
 		if x.life%2 == 1 && (kind == "" || Type(name) == kind) {
 			list = append(list, name)
 		}
-	}
+	})
 	slices.Sort(list)
 	return list
 }
 
 // Alive reports whether an entity is there.
 func (s *State) Alive(name string) bool {
-	x := s.entities[name]
+	x := s.get(name)
 	return x != nil && x.life%2 == 1
 }
 
 // Place returns an entity's parent, "" if it has none, and its position among its siblings.
 func (s *State) Place(name string) (parent, position string) {
-	if m := s.forest.Place(name, s.counts); m != nil && s.Alive(name) && (m.Parent == "" || s.Alive(m.Parent)) {
+	if m := s.placed(name); m != nil && s.Alive(name) && (m.Parent == "" || s.Alive(m.Parent)) {
 		return m.Parent, m.Position
 	}
 	return "", ""
@@ -205,7 +237,7 @@ func (s *State) Place(name string) (parent, position string) {
 
 // cell returns a cell of a living entity, as the schema in force has it; nil if nothing was written to it.
 func (s *State) cell(name string, f *schema.Field, env string) *cell {
-	x := s.entities[name]
+	x := s.get(name)
 	if x == nil || x.life%2 == 0 {
 		return nil
 	}
@@ -257,7 +289,7 @@ func (s *State) field(name, field string) (*schema.Field, error) {
 }
 
 // at returns the cell that a reference names.
-func (s *State) at(r cellRef) *cell { return s.entities[r.Entity].cells[r.Inc][r.place] }
+func (s *State) at(r cellRef) *cell { return s.get(r.Entity).cells[r.Inc][r.place] }
 
 func typeNames(s *schema.Schema) string {
 	names := make([]string, len(s.Entities))

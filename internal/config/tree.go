@@ -11,13 +11,13 @@ import (
 func (s *State) tree() map[string][]string {
 	at := map[string]string{}
 	tree := map[string][]string{}
-	for name, x := range s.entities {
+	s.each(func(name string, x *entity) {
 		if x.life%2 == 1 {
 			var parent string
 			parent, at[name] = s.Place(name)
 			tree[parent] = append(tree[parent], name)
 		}
-	}
+	})
 	for _, list := range tree {
 		slices.SortFunc(list, func(a, b string) int {
 			if c := strings.Compare(at[a], at[b]); c != 0 {
@@ -31,7 +31,7 @@ func (s *State) tree() map[string][]string {
 
 // eachCell calls fn for the cells of an incarnation that the schema in force knows and that have a value, sorted by field and environment.
 func (s *State) eachCell(name string, inc uint32, fn func(f *schema.Field, env string, c *cell)) {
-	x, t := s.entities[name], s.schema.Entity(Type(name))
+	x, t := s.get(name), s.schema.Entity(Type(name))
 	if x == nil || t == nil {
 		return
 	}

@@ -1,5 +1,7 @@
 package crdt
 
+import "maps"
+
 // Extreme is a register in which the highest value wins (the lowest, with a compare function that says so), until somebody overrides it.
 //
 // An override begins an epoch, which has its name. A write says which epoch it belongs to: that of the last override that its maker had
@@ -54,3 +56,6 @@ func (r *Extreme) Winner(compare func(a, b any) int) *Entry {
 	}
 	return best
 }
+
+// Clone returns a copy.
+func (r *Extreme) Clone() *Extreme { return &Extreme{r.Override, maps.Clone(r.Best)} }

@@ -1,6 +1,9 @@
 package crdt
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Move puts a child under a parent, at a position among its siblings. The parent "" is the root.
 type Move struct {
@@ -25,6 +28,7 @@ func (m *Move) Compare(o *Move) int {
 type Forest struct {
 	Moves []*Move // in their total order
 	at    map[string]*Move
+	moved map[string]struct{} // the children of all moves, whether these count or not
 	dirty bool
 }
 
@@ -32,6 +36,10 @@ type Forest struct {
 func (f *Forest) Put(m *Move, counts func(*Move) bool) {
 	i, _ := slices.BinarySearchFunc(f.Moves, m, (*Move).Compare)
 	f.Moves = slices.Insert(f.Moves, i, m)
+	if f.moved == nil {
+		f.moved = map[string]struct{}{}
+	}
+	f.moved[m.Child] = struct{}{}
 	if i < len(f.Moves)-1 {
 		f.dirty = true
 	} else if !f.dirty && counts(m) {
@@ -39,8 +47,44 @@ func (f *Forest) Put(m *Move, counts func(*Move) bool) {
 	}
 }
 
-// Reset makes the next look at the forest count all moves again, as one is due when counts would answer otherwise than before.
-func (f *Forest) Reset() { f.dirty = true }
+// Recount says that counts may answer otherwise than before about moves of a child.
+func (f *Forest) Recount(child string) {
+	f.dirty = f.dirty || f.Moved(child)
+}
+
+// Moved reports whether there are moves of a child, whether they count or not.
+func (f *Forest) Moved(child string) bool {
+	_, ok := f.moved[child]
+	return ok
+}
+
+// Replanted returns a forest with these moves, which are in their total order.
+func Replanted(moves []*Move) Forest {
+	f := Forest{Moves: moves, moved: make(map[string]struct{}, len(moves)), dirty: len(moves) > 0}
+	for _, m := range moves {
+		f.moved[m.Child] = struct{}{}
+	}
+	return f
+}
+
+// Clone returns a copy.
+func (f *Forest) Clone() Forest {
+	return Forest{slices.Clone(f.Moves), maps.Clone(f.at), maps.Clone(f.moved), f.dirty}
+}
+
+// Settle does what the next Place would have to do first, so that Place only reads.
+func (f *Forest) Settle(counts func(*Move) bool) {
+	if !f.dirty {
+		return
+	}
+	clear(f.at)
+	for _, m := range f.Moves {
+		if counts(m) {
+			f.apply(m)
+		}
+	}
+	f.dirty = false
+}
 
 func (f *Forest) apply(m *Move) {
 	for up := m.Parent; up != ""; {
@@ -61,14 +105,6 @@ func (f *Forest) apply(m *Move) {
 
 // Place returns the move that put a child where it is; nil if none did.
 func (f *Forest) Place(child string, counts func(*Move) bool) *Move {
-	if f.dirty {
-		clear(f.at)
-		for _, m := range f.Moves {
-			if counts(m) {
-				f.apply(m)
-			}
-		}
-		f.dirty = false
-	}
+	f.Settle(counts)
 	return f.at[child]
 }

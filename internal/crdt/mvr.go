@@ -51,3 +51,6 @@ func (r *MVR) Last() *Entry {
 	}
 	return last
 }
+
+// Clone returns a copy.
+func (r *MVR) Clone() *MVR { return &MVR{maps.Clone(r.Siblings), maps.Clone(r.Gone), r.Agreed} }

@@ -1,6 +1,7 @@
 package crdt
 
 import (
+	"maps"
 	"slices"
 )
 
@@ -109,3 +110,17 @@ func (s *Grow) Epoch() Dot {
 
 // Elems returns the additions of the current epoch by their elements' keys.
 func (s *Grow) Elems() map[string]*Entry { return s.Adds[s.Epoch()] }
+
+// Clone returns a copy.
+func (s *Grow) Clone() *Grow { return &Grow{s.Override, cloneNested(s.Adds)} }
+
+// Clone returns a copy.
+func (s *ORSet) Clone() *ORSet { return &ORSet{cloneNested(s.Elems), maps.Clone(s.Removed)} }
+
+func cloneNested[K, L comparable, V any](m map[K]map[L]V) map[K]map[L]V {
+	c := make(map[K]map[L]V, len(m))
+	for k, inner := range m {
+		c[k] = maps.Clone(inner)
+	}
+	return c
+}
