@@ -1,0 +1,63 @@
+package oplog
+
+import (
+	"fmt"
+	"math"
+)
+
+// A batch of records is what Read gets from a store at a time, so that no transaction is open and no lock is held while fn runs.
+const (
+	// batchRecords makes the cost of a transaction small against that of its records.
+	batchRecords = 1000
+	// batchBytes bounds the memory of a Read; a batch has one record at least, however big.
+	batchBytes = 1 << 20
+)
+
+// batch is some records whose data is in one piece of memory, which is used again.
+type batch struct {
+	records []Record
+	data    []byte
+}
+
+// add copies a record to the batch. It reports whether there is room for more.
+func (b *batch) add(seq uint64, hash [32]byte, data []byte) bool {
+	start := len(b.data)
+	b.data = append(b.data, data...)
+	// If append has moved the data, the records before still have theirs in the memory from before.
+	b.records = append(b.records, Record{seq, hash, b.data[start:len(b.data):len(b.data)]})
+	return len(b.data) < batchBytes && len(b.records) < batchRecords
+}
+
+// readPages calls fn with what page finds, batch by batch. page adds the records from number from on, at most limit of them, until the
+// batch is full or they are all.
+func readPages(from uint64, limit int, fn func(Record) error, page func(from uint64, limit int, b *batch) error) error {
+	if err := checkRead(limit); err != nil {
+		return err
+	}
+	from = max(from, 1)
+	var b batch
+	for left := limit; from <= math.MaxInt64 && (limit == 0 || left > 0); {
+		b.records, b.data = b.records[:0], b.data[:0]
+		most := batchRecords
+		if limit > 0 {
+			most = min(most, left)
+		}
+		if err := page(from, most, &b); err != nil {
+			return fmt.Errorf("read records from %d: %w", from, err)
+		}
+		if len(b.records) == 0 {
+			return nil
+		}
+		for _, r := range b.records {
+			if r.Seq != from {
+				return fmt.Errorf("read records: %d is in the place of %d", r.Seq, from)
+			}
+			if err := fn(r); err != nil {
+				return err
+			}
+			from++
+		}
+		left -= len(b.records)
+	}
+	return nil
+}
