@@ -16,6 +16,9 @@ import (
 // queue on DB.writer and never meet.
 const busyTimeout = 5 * time.Second
 
+// busyPause is between two attempts where SQLite does not wait by itself.
+const busyPause = time.Millisecond
+
 // defaultCacheKiB is small because many databases are open at a time, and the kernel's page cache is behind it.
 const defaultCacheKiB = 64
 
@@ -100,9 +103,7 @@ func (db *DB) connect(first bool) (*Conn, error) {
 		"PRAGMA synchronous=FULL", // as it is by default, whatever a build of SQLite may think of that
 		"PRAGMA foreign_keys=ON",
 	)
-	if first {
-		pragmas = append(pragmas, "PRAGMA journal_mode=WAL")
-	} else {
+	if !first {
 		pragmas = append(pragmas, "PRAGMA query_only=ON")
 	}
 	for _, p := range pragmas {
@@ -110,7 +111,23 @@ func (db *DB) connect(first bool) (*Conn, error) {
 			return nil, errors.Join(err, sc.Close())
 		}
 	}
+	if first {
+		if err := c.useWAL(); err != nil {
+			return nil, errors.Join(err, sc.Close())
+		}
+	}
 	return c, nil
+}
+
+// useWAL sets the write-ahead log. Processes that make the same file at once meet here, and SQLite does not wait for the others
+// by itself: both may hold what the other one needs. https://www.sqlite.org/c3ref/busy_handler.html
+func (c *Conn) useWAL() error {
+	for deadline := time.Now().Add(busyTimeout); ; time.Sleep(busyPause) {
+		err := c.script("PRAGMA journal_mode=WAL")
+		if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultBusy || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // Write runs fn in a transaction and commits it, unless fn fails. Writers queue; the transaction holds the database's

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -235,6 +236,31 @@ func TestMigrations(t *testing.T) {
 	gap := fstest.MapFS{"0002_x.sql": {Data: []byte(things)}}
 	if _, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "b.db"), gap, sqlite.Options{}); err == nil {
 		t.Error("migrations with a gap were taken")
+	}
+}
+
+// TestMigrateTogether: processes that open a database at once apply each step once.
+func TestMigrateTogether(t *testing.T) {
+	insert := "INSERT INTO thing VALUES ('a', 1, NULL); INSERT INTO thing VALUES ('b', 1, NULL);\n"
+	for round := range 10 {
+		path := filepath.Join(t.TempDir(), strconv.Itoa(round)+".db")
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				db, err := sqlite.Open(t.Context(), path, schema(things, insert), sqlite.Options{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got := count(t, db); got != 2 {
+					t.Errorf("%d rows, want 2", got)
+				}
+				if err := db.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
 

@@ -26,6 +26,9 @@ func (db *DB) migrate(ctx context.Context, migrations fs.FS) error {
 	}
 	for _, step := range pending {
 		err := db.Write(ctx, func(c *Conn) error {
+			if version, err := userVersion(c); err != nil || version >= step.Number { // another process has been here first
+				return err
+			}
 			if err := c.script(step.SQL); err != nil {
 				return err
 			}
@@ -38,12 +41,16 @@ func (db *DB) migrate(ctx context.Context, migrations fs.FS) error {
 	return nil
 }
 
-func (db *DB) version(ctx context.Context) (version int, err error) {
+func (db *DB) version(ctx context.Context) (int, error) {
 	c, err := db.takeWriter(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { db.writer <- c }()
+	return userVersion(c)
+}
+
+func userVersion(c *Conn) (version int, err error) {
 	_, err = c.First("PRAGMA user_version", func(r *Row) { version = r.Int(0) })
 	return version, err
 }
