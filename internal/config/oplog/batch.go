@@ -19,6 +19,9 @@ type batch struct {
 	data    []byte
 }
 
+// reset empties the batch. What it gave is not valid any more.
+func (b *batch) reset() { b.records, b.data = b.records[:0], b.data[:0] }
+
 // add copies a record to the batch. It reports whether there is room for more.
 func (b *batch) add(seq uint64, hash [32]byte, data []byte) bool {
 	start := len(b.data)
@@ -37,7 +40,7 @@ func readPages(from uint64, limit int, fn func(Record) error, page func(from uin
 	from = max(from, 1)
 	var b batch
 	for left := limit; from <= math.MaxInt64 && (limit == 0 || left > 0); {
-		b.records, b.data = b.records[:0], b.data[:0]
+		b.reset()
 		most := batchRecords
 		if limit > 0 {
 			most = min(most, left)

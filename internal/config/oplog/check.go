@@ -115,6 +115,9 @@ func checkPrefix(key string) error {
 	return nil
 }
 
+// afterAll follows a prefix: what begins with it is less, in the order of bytes.
+const afterAll = "\x7f"
+
 func checkValue(key string, value []byte) error {
 	if len(value) > MaxMetaBytes {
 		return fmt.Errorf("value %s of %d bytes: at most %d are kept: %w", key, len(value), MaxMetaBytes, errkind.TooLarge)
