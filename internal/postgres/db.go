@@ -55,6 +55,9 @@ type Options struct {
 	// Turn, if not empty, is a table that each Write locks before anything else, so that they run one after the other, those of
 	// other processes too. For a database all of whose writers meet at one row: one that waits is quicker than one that runs again.
 	Turn string
+	// Versions is the table that says which migrations the database has had; "": skep_schema. Each schema in a database has one of
+	// its own.
+	Versions string
 }
 
 // Open connects to the database at address, a postgres:// URL, and brings its schema up to date with migrations, which may

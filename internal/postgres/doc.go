@@ -21,5 +21,6 @@
 // BLOB (here BYTEA); a boolean is the integer 0 or 1; a time is microseconds since 1970, 0 for none. TEXT columns are declared
 // COLLATE "C", which is the order of bytes, as in SQLite. Text with a NUL byte or that is no UTF-8 cannot be stored.
 //
-// The schema is a folder of numbered files (package migration). The table skep_schema says which of them the database has had.
+// The schema is a folder of numbered files (package migration). A table, skep_schema by default, says which of them the
+// database has had.
 package postgres

@@ -26,13 +26,15 @@ const (
 	setWait = "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true)"
 	setStep = "SELECT set_config('lock_timeout', '30s', true), set_config('idle_in_transaction_session_timeout', '0', true)"
 
-	versionTable = `CREATE TABLE IF NOT EXISTS skep_schema (
+	defaultVersions = "skep_schema"
+
+	versionTable = `CREATE TABLE IF NOT EXISTS %s (
 		version BIGINT NOT NULL PRIMARY KEY,
 		name    TEXT COLLATE "C" NOT NULL,
 		applied TIMESTAMPTZ NOT NULL DEFAULT now()
 	)`
-	selectVersion = "SELECT COALESCE(max(version), 0) FROM skep_schema"
-	insertVersion = "INSERT INTO skep_schema (version, name) VALUES ($1, $2)"
+	selectVersion = "SELECT COALESCE(max(version), 0) FROM %s"
+	insertVersion = "INSERT INTO %s (version, name) VALUES ($1, $2)"
 )
 
 // migrate applies the migrations that the database has not had. Nodes that start at once take turns, step by step, and each
@@ -80,17 +82,17 @@ func (db *DB) step(ctx context.Context, before int, s migration.Step) (version i
 		if _, err := tx.Exec(ctx, setStep); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, versionTable); err != nil {
+		if _, err := tx.Exec(ctx, db.onVersions(versionTable)); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, selectVersion).Scan(&version); err != nil || version != before {
+		if err := tx.QueryRow(ctx, db.onVersions(selectVersion)).Scan(&version); err != nil || version != before {
 			return err
 		}
 		if _, err := tx.Conn().PgConn().Exec(ctx, s.SQL).ReadAll(); err != nil {
 			return err
 		}
 		version = s.Number
-		_, err := tx.Exec(ctx, insertVersion, s.Number, s.Name)
+		_, err := tx.Exec(ctx, db.onVersions(insertVersion), s.Number, s.Name)
 		return err
 	})
 	if err != nil {
@@ -99,10 +101,19 @@ func (db *DB) step(ctx context.Context, before int, s migration.Step) (version i
 	return version, nil
 }
 
+// onVersions is a statement on the table of versions.
+func (db *DB) onVersions(query string) string {
+	table := db.opts.Versions
+	if table == "" {
+		table = defaultVersions
+	}
+	return fmt.Sprintf(query, table)
+}
+
 // version is how many migrations the database has had.
 func (db *DB) version(ctx context.Context) (version int, err error) {
 	err = db.Read(ctx, func(c *Conn) error {
-		_, err := c.First(selectVersion, func(r *Row) { version = r.Int(0) })
+		_, err := c.First(db.onVersions(selectVersion), func(r *Row) { version = r.Int(0) })
 		return err
 	})
 	if stateOf(err) == undefinedTable {
