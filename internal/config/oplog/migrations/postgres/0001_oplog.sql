@@ -6,6 +6,11 @@ CREATE TABLE config_document (
   document BIGINT NOT NULL
 );
 
+-- Documents that were deleted, while there is still something of theirs to remove.
+CREATE TABLE config_deleted (
+  document BIGINT NOT NULL PRIMARY KEY
+);
+
 -- The row is what makes the document exist. Who appends changes it first, and so holds its lock.
 CREATE TABLE config_head (
   document BIGINT NOT NULL PRIMARY KEY,
