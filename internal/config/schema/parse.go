@@ -53,7 +53,8 @@ func Parse(name string, data []byte) (*Schema, error) {
 // which nobody gets then.
 type parser struct {
 	*notes
-	s *Schema
+	s     *Schema
+	rules *rules // nil until an entity has some
 }
 
 func (p *parser) schema(root *node) {
@@ -298,7 +299,44 @@ func (p *parser) entity(t named, names []string) Entity {
 	if n, pos := t.node.get("children"); n != nil {
 		e.Children = p.children(n, pos, where, names)
 	}
+	if n, pos := t.node.get("rules"); n != nil {
+		p.readRules(n, pos, where, &e)
+	}
 	return e
+}
+
+func (p *parser) readRules(n *node, pos int, where string, e *Entity) {
+	tables := p.namedTables(n, pos, where, "rule", fmt.Sprintf("[[entity.%s.rules]] with name and check", e.Name), isName)
+	if len(tables) > maxRules {
+		p.add(pos, "%sthere are %d rules, and %d are allowed", where, len(tables), maxRules)
+		return
+	}
+	if p.rules == nil {
+		p.rules = newRules()
+	}
+	p.rules.add(e)
+	for _, t := range tables {
+		where := fmt.Sprintf("rule %q: ", t.name)
+		p.known(t.node, where, "name", "check", "message")
+		r := Rule{Name: t.name}
+		r.Message, _ = p.text(t.node, where, "message")
+		var pos int
+		r.Check, pos = p.text(t.node, where, "check")
+		switch {
+		case r.Check == "":
+			p.add(pos, "%sit checks nothing: write check = \"self.min <= self.max\"", where)
+			continue
+		case len(r.Check) > maxRuleBytes:
+			p.add(pos, "%scheck has %d bytes, and %d are allowed", where, len(r.Check), maxRuleBytes)
+			continue
+		}
+		program, err := p.rules.compile(e.Name, r.Check)
+		if err != nil {
+			p.add(pos, "%scheck: %v", where, err)
+		}
+		r.program = program
+		e.Rules = append(e.Rules, r)
+	}
 }
 
 // children reads which types may be below an entity: a list of them, or the other dialect's table of { type, merge }, whose names mean

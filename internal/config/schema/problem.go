@@ -99,7 +99,7 @@ func syntax(name string, err error) error {
 
 // didYouMean returns the nearest of some words as an addition to an error, or "" where none is near.
 func didYouMean(word string, words []string) string {
-	best, least := "", len(word)/3
+	best, least := "", (len(word)+1)/3
 	for _, w := range words {
 		if d := distance(strings.ToLower(word), w, least); d <= least && (best == "" || d < least) {
 			best, least = w, d

@@ -17,6 +17,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"cel.dev/cel-go/cel"
 )
 
 // Merge is how concurrent writes of a field become one value.
@@ -116,8 +118,10 @@ type Environment struct {
 // Rule is a condition over the fields of one entity, that must hold in every environment where the entity is.
 type Rule struct {
 	Name    string
-	Check   string // an expression in CEL over the fields' names
-	Message string
+	Check   string // an expression in CEL over the fields of self
+	Message string // what to tell whoever breaks it; "" where the expression says enough
+
+	program cel.Program // of Check
 }
 
 // Schema is all that a document's text of a schema says.
