@@ -19,7 +19,7 @@ const (
 	maxInheritance  = 20 // environments from one to the base
 	maxAllowed      = 1000
 	maxPatternBytes = 1000
-	maxRules        = 100 // of an entity
+	maxRules        = 1000 // of all entities: to compile one takes a tenth of a millisecond
 	maxRuleBytes    = 4000
 	maxTypeDepth    = 4 // types within each other
 	maxNameBytes    = 100
@@ -55,6 +55,8 @@ type parser struct {
 	*notes
 	s     *Schema
 	rules *rules // nil until an entity has some
+
+	compiled int // how many rules
 }
 
 func (p *parser) schema(root *node) {
@@ -222,7 +224,7 @@ func (p *parser) environments(n *node) {
 			p.add(t.pos, "%sit is the base already", where)
 			return true
 		case !slices.Contains(names, parent):
-			p.add(pos, "%sinherits = %s is no environment%s", where, quote(parent), guessOrList(parent, names))
+			p.add(pos, "%sinherits = %s is no environment%s", where, quote(parent), p.guessOrList(parent, names))
 		}
 		parents[t.name] = parent
 		return false
@@ -307,14 +309,14 @@ func (p *parser) entity(t named, names []string) Entity {
 
 func (p *parser) readRules(n *node, pos int, where string, e *Entity) {
 	tables := p.namedTables(n, pos, where, "rule", fmt.Sprintf("[[entity.%s.rules]] with name and check", e.Name), isName)
-	if len(tables) > maxRules {
-		p.add(pos, "%sthere are %d rules, and %d are allowed", where, len(tables), maxRules)
+	if p.compiled += len(tables); p.compiled > maxRules {
+		p.add(pos, "%sthere are more rules than the %d that are allowed", where, maxRules)
 		return
 	}
 	if p.rules == nil {
 		p.rules = newRules()
 	}
-	p.rules.add(e)
+	env := p.rules.add(e)
 	for _, t := range tables {
 		where := fmt.Sprintf("rule %q: ", t.name)
 		p.known(t.node, where, "name", "check", "message")
@@ -330,7 +332,7 @@ func (p *parser) readRules(n *node, pos int, where string, e *Entity) {
 			p.add(pos, "%scheck has %d bytes, and %d are allowed", where, len(r.Check), maxRuleBytes)
 			continue
 		}
-		program, err := p.rules.compile(e.Name, r.Check)
+		program, err := compile(env, r.Check)
 		if err != nil {
 			p.add(pos, "%scheck: %v", where, err)
 		}
@@ -352,7 +354,7 @@ func (p *parser) children(n *node, pos int, where string, names []string) []stri
 		case !ok:
 			p.add(pos, "%sa child has no type: write children = [\"filter\"]", where)
 		case !slices.Contains(names, name):
-			p.add(pos, "%schild %s is no entity%s", where, quote(name), guessOrList(name, names))
+			p.add(pos, "%schild %s is no entity%s", where, quote(name), p.guessOrList(name, names))
 		case slices.Contains(children, name):
 			p.add(pos, "%schild %q is there twice", where, name)
 		default:
@@ -383,8 +385,14 @@ func (p *parser) children(n *node, pos int, where string, names []string) []stri
 	return children
 }
 
+// maxGuesses is how many problems get a guess: the search for one looks at all names.
+const maxGuesses = 10 * maxProblems
+
 // guessOrList says what could have been meant: the nearest name, or all of them if they are few.
-func guessOrList(word string, names []string) string {
+func (p *parser) guessOrList(word string, names []string) string {
+	if len(p.found) > maxGuesses {
+		return ""
+	}
 	if guess := didYouMean(word, names); guess != "" {
 		return guess
 	}

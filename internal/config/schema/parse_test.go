@@ -114,6 +114,7 @@ func TestParseLimits(t *testing.T) {
 		{"[entity.a.fields.b]\ntype = \"string\"\npattern = \"" + many(1001, "x") + "\"", "1001 bytes, and 1000 are allowed"},
 		{"[entity.a.fields.b]\ntype = \"string\"\npattern = '(((x{100}){100}){100})'", "cannot be read"},
 		{"[entity.a.fields.b]\ntype = \"int\"\nvalues = [" + strings.TrimSuffix(many(1001, "1,"), ",") + "]", "has 1001, and 1000 are allowed"},
+		{"[entity.a]\n" + numbered(1001, "[[entity.a.rules]]\nname=\"#\"\ncheck=\"true\"\n"), "more rules than the 1000"},
 		{"[entity." + many(101, "x") + "]", "has a name that is not allowed"},
 		{numbered(60, "# = 1\n"), "schema.toml: and 10 more"},
 	}

@@ -86,7 +86,7 @@ func (r *fieldReader) readType() {
 		default:
 			inner.Target = target
 			if !slices.Contains(r.types, target) {
-				r.note(pos, "target = %s is no entity%s", quote(target), guessOrList(target, r.types))
+				r.note(pos, "target = %s is no entity%s", quote(target), r.guessOrList(target, r.types))
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func (r *fieldReader) parseType(text string, depth int) (Type, error) {
 		return Type{}, fmt.Errorf("%s says no type: write %s alone, or what is within", quote(text), name)
 	case nested && kind == Ref:
 		if !slices.Contains(r.types, inner) {
-			return Type{}, fmt.Errorf("%s is no entity%s", quote(inner), guessOrList(inner, r.types))
+			return Type{}, fmt.Errorf("%s is no entity%s", quote(inner), r.guessOrList(inner, r.types))
 		}
 		return Type{Kind: Ref, Target: inner}, nil
 	case nested && (kind == List || kind == Map):

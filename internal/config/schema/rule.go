@@ -72,7 +72,8 @@ func newRules() *rules {
 // typeName is what CEL calls an entity's type. Its dot is one that no other type has.
 func typeName(entity string) string { return "entity." + entity }
 
-func (r *rules) add(e *Entity) {
+// add makes a type of an entity, and returns where its rules are compiled.
+func (r *rules) add(e *Entity) *cel.Env {
 	fields := map[string]*types.FieldType{}
 	for _, f := range e.Fields {
 		fields[f.Name] = &types.FieldType{
@@ -92,14 +93,15 @@ func (r *rules) add(e *Entity) {
 		}
 	}
 	r.entities[typeName(e.Name)] = fields
+	env, err := r.env.Extend(cel.Variable("self", cel.ObjectType(typeName(e.Name))))
+	if err != nil {
+		panic("bug: CEL takes no entity: " + err.Error())
+	}
+	return env
 }
 
-// compile makes an expression ready for Eval. The entity was added before.
-func (r *rules) compile(entity, check string) (cel.Program, error) {
-	env, err := r.env.Extend(cel.Variable("self", cel.ObjectType(typeName(entity))))
-	if err != nil {
-		return nil, err
-	}
+// compile makes an expression ready for Eval.
+func compile(env *cel.Env, check string) (cel.Program, error) {
 	ast, issues := env.Compile(check)
 	if issues != nil && len(issues.Errors()) > 0 {
 		first := issues.Errors()[0]

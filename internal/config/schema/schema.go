@@ -133,6 +133,8 @@ type Schema struct {
 
 	entities     map[string]int // where in Entities
 	environments map[string]int // where in Environments
+	chains       map[string][]string
+	descendants  map[string][]string
 }
 
 // Equal reports whether two schemas say the same.
@@ -179,27 +181,11 @@ func (s *Schema) Environment(name string) *Environment {
 // Base returns the name of the environment that inherits from none.
 func (s *Schema) Base() string { return s.Environments[0].Name }
 
-// Chain returns an environment and those that it inherits from, up to the base, or nil of an unknown one.
-func (s *Schema) Chain(env string) []string {
-	var chain []string
-	for e := s.Environment(env); e != nil; e = s.Environment(e.Inherits) {
-		chain = append(chain, e.Name)
-	}
-	return chain
-}
+// Chain returns an environment and those that it inherits from, up to the base, or nil of an unknown one. The caller does not change it.
+func (s *Schema) Chain(env string) []string { return s.chains[env] }
 
-// Descendants returns the environments that inherit from one, directly or not, in the order of the schema.
-func (s *Schema) Descendants(env string) []string {
-	below := map[string]bool{env: true}
-	var names []string
-	for _, e := range s.Environments {
-		if below[e.Inherits] {
-			below[e.Name] = true
-			names = append(names, e.Name)
-		}
-	}
-	return names
-}
+// Descendants returns the environments that inherit from one, directly or not, in the order of the schema. The caller does not change it.
+func (s *Schema) Descendants(env string) []string { return s.descendants[env] }
 
 // index makes what the look-ups need.
 func (s *Schema) index() {
@@ -213,8 +199,13 @@ func (s *Schema) index() {
 		}
 	}
 	s.environments = make(map[string]int, len(s.Environments))
-	for i := range s.Environments {
-		s.environments[s.Environments[i].Name] = i
+	s.chains, s.descendants = map[string][]string{}, map[string][]string{}
+	for i, e := range s.Environments { // each after the one that it inherits from
+		s.environments[e.Name] = i
+		s.chains[e.Name] = append([]string{e.Name}, s.chains[e.Inherits]...)
+		for _, above := range s.chains[e.Inherits] {
+			s.descendants[above] = append(s.descendants[above], e.Name)
+		}
 	}
 	for i := range s.Entities {
 		for _, child := range s.Entities[i].Children {
