@@ -382,21 +382,30 @@ func (r *fieldReader) readAllowed() {
 		r.note(pos, "values is %s: write [\"a\", \"b\"] or \"a,b\"", n.what())
 		return
 	}
-	seen := map[any]bool{}
-	for _, v := range all {
-		if seen[v] {
-			r.note(pos, "values: %s is there twice", show(v))
-		}
-		seen[v] = true
-	}
+	err := distinct(all)
 	switch {
 	case len(all) == 0:
 		r.note(pos, "values is empty: nothing would be allowed")
 	case len(all) > maxAllowed:
 		r.note(pos, "values has %d, and %d are allowed: write a pattern", len(all), maxAllowed)
+	case err != nil:
+		r.note(pos, "values: %v", err)
 	default:
 		r.f.Allowed = all
 	}
+}
+
+// distinct refuses a list of scalars that has one of them twice.
+func distinct(v any) error {
+	list, _ := v.([]any)
+	seen := make(map[any]bool, len(list))
+	for _, e := range list {
+		if seen[e] {
+			return fmt.Errorf("%s is there twice", show(e))
+		}
+		seen[e] = true
+	}
+	return nil
 }
 
 func (r *fieldReader) readPattern() {
@@ -436,6 +445,9 @@ func (r *fieldReader) readDefault() {
 	}
 	if err == nil {
 		err = r.f.checkBounds(r.f.Type, v)
+	}
+	if err == nil && (r.f.Merge == Set || r.f.Merge == Grow) {
+		err = distinct(v)
 	}
 	if err != nil {
 		r.note(pos, "default: %v", err)

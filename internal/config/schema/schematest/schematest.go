@@ -2,6 +2,7 @@
 package schematest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -168,13 +169,20 @@ func bounds(t *rapid.T, f *schema.Field) {
 		}
 	}
 	if choose("default") {
-		f.Default = of(t, f, f.Type)
+		f.Default = Value(f).Draw(t, "default")
 	}
 }
 
-// Value draws a normalized value that a field's Check takes.
+// Value draws a normalized value that a field's Check takes. Sets have no element twice.
 func Value(f *schema.Field) *rapid.Generator[any] {
-	return rapid.Custom(func(t *rapid.T) any { return of(t, f, f.Type) })
+	return rapid.Custom(func(t *rapid.T) any {
+		v := of(t, f, f.Type)
+		if list, ok := v.([]any); ok && (f.Merge == schema.Set || f.Merge == schema.Grow) {
+			slices.SortFunc(list, func(a, b any) int { return bytes.Compare(value.Encode(a), value.Encode(b)) })
+			v = slices.CompactFunc(list, value.Equal)
+		}
+		return v
+	})
 }
 
 func of(t *rapid.T, f *schema.Field, typ schema.Type) any {
