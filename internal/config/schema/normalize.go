@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/skep-dev/skep/internal/config/value"
 	"github.com/skep-dev/skep/internal/errkind"
@@ -174,6 +175,12 @@ func (t Type) normalizeMap(v any) (any, error) {
 // ParseText reads what somebody typed: strings as they are, lists and maps as JSON, and lists also as `a,b,c`. What it returns is
 // normalized.
 func ParseText(t Type, text string) (any, error) {
+	switch {
+	case len(text) > value.MaxBytes:
+		return nil, fmt.Errorf("the text has %d bytes, and a value may have %d: %w", len(text), value.MaxBytes, errkind.TooLarge)
+	case !utf8.ValidString(text):
+		return nil, fmt.Errorf("%s is not UTF-8: %w", quote(text), errkind.Invalid)
+	}
 	v, err := parseText(t, text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errkind.Invalid)

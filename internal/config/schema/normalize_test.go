@@ -243,3 +243,39 @@ func TestCompare(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseText(f *testing.F) {
+	for _, s := range []string{"80", "-1.5e3", "true", "1.5h", "service/api", "a,b", `["a", 1]`, `{"a": [1]}`, "null", "1w2d3h", "\xff"} {
+		f.Add(s)
+	}
+	nested := list(&intType)
+	types := []schema.Type{
+		{Kind: schema.String},
+		intType,
+		{Kind: schema.Float},
+		{Kind: schema.Bool},
+		duration, service,
+		{Kind: schema.Ref},
+		anyList, anyMap,
+		list(&duration), list(&nested),
+		{Kind: schema.Map, Elem: &nested},
+		{},
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, typ := range types {
+			v, err := schema.ParseText(typ, text)
+			if err != nil {
+				if !errors.Is(err, errkind.Invalid) && !errors.Is(err, errkind.TooLarge) {
+					t.Errorf("%s: ParseText(%q): %v is of another kind", typ, text, err)
+				}
+				continue
+			}
+			if same, err := value.Normalize(v); err != nil || !value.Equal(v, same) {
+				t.Errorf("%s: ParseText(%q) = %v, which is no value: %v", typ, text, v, err)
+			}
+			if again, err := typ.Normalize(v); err != nil || !value.Equal(v, again) {
+				t.Errorf("%s: ParseText(%q) = %v, and normalized %v, %v", typ, text, v, again, err)
+			}
+		}
+	})
+}

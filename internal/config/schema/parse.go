@@ -115,7 +115,7 @@ func (p *parser) text(n *node, where, name string) (string, int) {
 	}
 	s, ok := v.scalar.(string)
 	if !ok {
-		p.add(pos, "%s%s is %s: write a string in quotes", where, name, v.what())
+		p.mistyped(pos, "%s%s is %s: write a string in quotes", where, name, v.what())
 	}
 	return s, pos
 }
@@ -169,7 +169,7 @@ func (p *parser) namedTables(n *node, pos int, where, what, example string, allo
 			all = append(all, named{name, pos, e})
 		}
 	default:
-		p.add(pos, "%s%s is not what a %s can be: write %s", where, n.what(), what, example)
+		p.add(pos, "%s%s is neither a list of tables nor a table: write %s", where, n.what(), example)
 	}
 	seen := map[string]bool{}
 	return slices.DeleteFunc(all, func(t named) bool {

@@ -48,6 +48,7 @@ type notes struct {
 	text  []byte
 	lines []int // where each line begins
 	found []note
+	done  map[int]bool // places where nothing else is worth telling
 }
 
 type note struct {
@@ -56,7 +57,7 @@ type note struct {
 }
 
 func newNotes(text []byte) *notes {
-	n := &notes{text: text, lines: []int{0}}
+	n := &notes{text: text, lines: []int{0}, done: map[int]bool{}}
 	for i, c := range text {
 		if c == '\n' {
 			n.lines = append(n.lines, i+1)
@@ -66,7 +67,15 @@ func newNotes(text []byte) *notes {
 }
 
 func (n *notes) add(pos int, format string, args ...any) {
-	n.found = append(n.found, note{pos, fmt.Sprintf(format, args...)})
+	if !n.done[pos] {
+		n.found = append(n.found, note{pos, fmt.Sprintf(format, args...)})
+	}
+}
+
+// mistyped notes a value of the wrong type, which is read as if it were not there: what follows from that is not told too.
+func (n *notes) mistyped(pos int, format string, args ...any) {
+	n.add(pos, format, args...)
+	n.done[pos] = true
 }
 
 // err returns what was found, or nil.

@@ -3,8 +3,6 @@ package schema
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -69,8 +67,8 @@ func newRules() *rules {
 	return r
 }
 
-// typeName is what CEL calls an entity's type. Its dot is one that no other type has.
-func typeName(entity string) string { return "entity." + entity }
+// typeName is what CEL calls an entity's type. No expression can write it, and so make such an entity.
+func typeName(entity string) string { return "entity " + entity }
 
 // add makes a type of an entity, and returns where its rules are compiled.
 func (r *rules) add(e *Entity) *cel.Env {
@@ -169,27 +167,14 @@ func celValue(t Type, v any) any {
 // durations reports whether a value of a type has durations in it.
 func durations(t Type) bool { return t.bounded().Kind == Duration }
 
-// FindStructType implements types.Provider.
+// FindStructType implements types.Provider. Messages of protocol buffers are no types here: with them timestamps would come back.
 func (r *rules) FindStructType(name string) (*types.Type, bool) {
-	if _, ok := r.entities[name]; ok {
-		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
-	}
-	return r.Registry.FindStructType(name)
-}
-
-// FindStructFieldNames implements types.Provider.
-func (r *rules) FindStructFieldNames(name string) ([]string, bool) {
-	if fields, ok := r.entities[name]; ok {
-		return slices.Sorted(maps.Keys(fields)), true
-	}
-	return r.Registry.FindStructFieldNames(name)
+	_, ok := r.entities[name]
+	return types.NewTypeTypeWithParam(types.NewObjectType(name)), ok
 }
 
 // FindStructFieldType implements types.Provider.
 func (r *rules) FindStructFieldType(name, field string) (*types.FieldType, bool) {
-	if fields, ok := r.entities[name]; ok {
-		f, ok := fields[field]
-		return f, ok
-	}
-	return r.Registry.FindStructFieldType(name, field)
+	f, ok := r.entities[name][field]
+	return f, ok
 }

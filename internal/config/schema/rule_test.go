@@ -106,6 +106,8 @@ func TestRuleProblems(t *testing.T) {
 		{"self.name", "it is a string, and has to be a bool: write a comparison"},
 		{"self.labels.a", "it is a dyn, and has to be a bool"},
 		{"timestamp('2024-01-01T00:00:00Z') > timestamp('2023-01-01T00:00:00Z')", "undeclared reference to 'timestamp'"},
+		{"google.protobuf.Timestamp{seconds: 1}.getHours('Europe/Berlin') == 1", "google.protobuf.Timestamp"},
+		{"pool{low: 1} == self", "undeclared reference to 'pool'"},
 		{"now() > 1", "undeclared reference to 'now'"},
 		{"self.name.matches('a(')", "missing closing"},
 		{"", "it checks nothing"},
