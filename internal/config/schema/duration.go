@@ -3,7 +3,6 @@ package schema
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -11,41 +10,60 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
-// A duration is some numbers, each with its unit: 1h30m, 1.5h, 500ms, 7d.
-var (
-	durationText = regexp.MustCompile(`^[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|μs|ms|s|m|h|d|w))+$`)
-	durationPart = regexp.MustCompile(`([0-9.]+)(\D+)`)
-)
-
 const maxDurationBytes = 64
 
-// hours are the units of time that time.ParseDuration has not: a day is 24 hours, whatever the clocks do.
-var hours = map[string]int64{"d": 24, "w": 7 * 24}
-
-// ParseDuration reads a duration: "30s", "1h30m", "1.5h", "500ms", "7d", "2w".
+// ParseDuration reads a duration: some numbers, each with its unit, as "30s", "1h30m", "1.5h", "500ms", "7d" or "2w". A day is 24 hours,
+// whatever the clocks do.
 func ParseDuration(text string) (time.Duration, error) {
 	if text == "0" {
 		return 0, nil
 	}
-	if len(text) > maxDurationBytes || !durationText.MatchString(text) {
-		return 0, fmt.Errorf("%s is no duration: write a number and its unit, like 30s, 1m30s, 500ms, 1.5h or 7d: %w", quote(text), errkind.Invalid)
+	rest := strings.TrimPrefix(strings.TrimPrefix(text, "+"), "-")
+	if rest == "" || len(text)-len(rest) > 1 || len(text) > maxDurationBytes {
+		return 0, noDuration(text)
 	}
 	var sum int64
-	for _, part := range durationPart.FindAllStringSubmatch(text, -1) {
-		number, unit, times := part[1], part[2], int64(1)
-		if n, ok := hours[unit]; ok {
-			unit, times = "h", n
+	for rest != "" {
+		number := digits(rest)
+		if after, ok := strings.CutPrefix(rest[number:], "."); ok && number > 0 {
+			fraction := digits(after)
+			if fraction == 0 {
+				return 0, noDuration(text)
+			}
+			number += 1 + fraction
 		}
-		d, err := time.ParseDuration(number + unit)
+		end := number + strings.IndexAny(rest[number:]+"0", "0123456789.")
+		part, times := rest[:end], int64(1)
+		switch unit := rest[number:end]; {
+		case number == 0:
+			return 0, noDuration(text)
+		case unit == "d":
+			part, times = rest[:number]+"h", 24
+		case unit == "w":
+			part, times = rest[:number]+"h", 7*24
+		case unit != "h" && unit != "m" && unit != "s" && unit != "ms" && unit != "us" && unit != "µs" && unit != "μs" && unit != "ns":
+			return 0, noDuration(text)
+		}
+		d, err := time.ParseDuration(part)
 		if err != nil || int64(d) > (math.MaxInt64-sum)/times {
 			return 0, fmt.Errorf("the duration %s is too long: the longest is about 292 years: %w", quote(text), errkind.Invalid)
 		}
 		sum += int64(d) * times
+		rest = rest[end:]
 	}
 	if text[0] == '-' {
 		sum = -sum
 	}
 	return time.Duration(sum), nil
+}
+
+// digits returns how many digits a text begins with.
+func digits(s string) int {
+	return len(s) - len(strings.TrimLeft(s, "0123456789"))
+}
+
+func noDuration(text string) error {
+	return fmt.Errorf("%s is no duration: write a number and its unit, like 30s, 1m30s, 500ms, 1.5h or 7d: %w", quote(text), errkind.Invalid)
 }
 
 // FormatDuration returns the canonical text of a duration: its parts in hours, minutes, seconds, milli-, micro- and nanoseconds, without

@@ -69,7 +69,7 @@ func (t Type) normalizeText(v any) (any, error) {
 	case t.Kind == Duration:
 		d, err := ParseDuration(s)
 		if err != nil {
-			return nil, err
+			return nil, errors.New(plain(err))
 		}
 		return FormatDuration(d), nil
 	case t.Kind == Ref:
@@ -216,7 +216,7 @@ func parseText(t Type, text string) (any, error) {
 		if !strings.HasPrefix(strings.TrimSpace(text), "{") {
 			return nil, fmt.Errorf("%s is no map: write JSON, as in {\"key\": value}", quote(text))
 		}
-		return value.Decode([]byte(text))
+		return decodeJSON(text)
 	case "":
 		// A word is what it looks like, as in YAML's core schema, but no more than that.
 		if v, err := value.Decode([]byte(text)); err == nil && v != nil {
@@ -228,10 +228,18 @@ func parseText(t Type, text string) (any, error) {
 	}
 }
 
+func decodeJSON(text string) (any, error) {
+	v, err := value.Decode([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read as JSON: %s", quote(text), strings.TrimPrefix(plain(err), "read value: "))
+	}
+	return v, nil
+}
+
 func parseListText(t Type, text string) (any, error) {
 	text = strings.TrimSpace(text)
 	if strings.HasPrefix(text, "[") {
-		return value.Decode([]byte(text))
+		return decodeJSON(text)
 	}
 	elem, list := t.Element(), []any{}
 	if !elem.scalar() {
@@ -285,6 +293,11 @@ func present(v any) int {
 		return 0
 	}
 	return 1
+}
+
+// plain returns an error's text without its kind, for an error that has one already.
+func plain(err error) string {
+	return strings.TrimSuffix(err.Error(), ": "+errkind.Invalid.Error())
 }
 
 // show returns a value for an error, as JSON and not too long.

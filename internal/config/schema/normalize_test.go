@@ -106,7 +106,7 @@ func TestParseText(t *testing.T) {
 		{"ref<service>", "service/api", `"service.api"`},
 		{"list", "a, 80 ,true,null", `["a",80,true,"null"]`},
 		{"list", `["a", 1]`, `["a",1]`},
-		{"list", `["a"`, "EOF"},
+		{"list", `["a"`, `error: "[\"a\"" cannot be read as JSON: EOF: invalid`},
 		{"list<string>", "80,443", `["80","443"]`},
 		{"list<int>", "80,443", "[80,443]"},
 		{"list<int>", "80,x", `[1]: "x" is no int`},
@@ -203,7 +203,7 @@ func TestDurations(t *testing.T) {
 			t.Errorf("ParseDuration(%q) = %v, %v (%s), want %v (%s)", tt.in, d, err, schema.FormatDuration(d), tt.length, tt.want)
 		}
 	}
-	for _, bad := range []string{"", "s", "5", "5 s", "1e3s", "PT5S", "5y", "1000000000d", "106751w", "9223372037s", strings.Repeat("1s", 40), "1h-5m", ".5s"} {
+	for _, bad := range []string{"", "s", "5", "5 s", "1e3s", "PT5S", "5y", "1000000000d", "106751w", "9223372037s", strings.Repeat("1s", 40), "1h-5m", ".5s", "5.s", "5..5s", "5.5", "--5s", "-", "+", "5sm", "5S", "5sx"} {
 		if d, err := schema.ParseDuration(bad); !errors.Is(err, errkind.Invalid) {
 			t.Errorf("ParseDuration(%q) = %v, %v, want errkind.Invalid", bad, d, err)
 		}

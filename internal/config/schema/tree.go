@@ -10,7 +10,6 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/skep-dev/skep/internal/config/value"
-	"github.com/skep-dev/skep/internal/errkind"
 )
 
 // node is a value of a TOML text, with its place: a table, a list or a scalar.
@@ -74,7 +73,7 @@ func (n *node) value() (any, error) {
 	}
 	v, err := value.Normalize(raw)
 	if err != nil {
-		return nil, errors.New(strings.TrimSuffix(err.Error(), ": "+errkind.Invalid.Error()))
+		return nil, errors.New(plain(err))
 	}
 	return v, nil
 }
