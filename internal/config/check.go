@@ -111,6 +111,17 @@ func (s *State) inspect(name string) {
 		for i := range t.Fields {
 			s.inspectField(name, &t.Fields[i], env.Name, fields, found)
 		}
+		values := Values(fields)
+		for i := range t.Rules {
+			rule := &t.Rules[i]
+			if ok, err := rule.Eval(values); err != nil || !ok {
+				message := rule.Message
+				if err != nil {
+					message = err.Error()
+				}
+				found.bad = append(found.bad, violation(name, "", env.Name, rule.Name, message, allOf(fields)))
+			}
+		}
 	}
 	s.check.found[name] = found
 }
@@ -208,4 +219,14 @@ func violation(entity, field, env, rule, message string, by []*crdt.Entry) Viola
 	return Violation{
 		ID: hex.EncodeToString(sum[:8]), Entity: entity, Field: field, Env: env, Rule: rule, Message: message, Severity: Error, By: by,
 	}
+}
+
+// allOf returns the writes behind all of an entity's fields, in their order.
+func allOf(fields map[string]Resolved) []*crdt.Entry {
+	var all []*crdt.Entry
+	for _, r := range fields {
+		all = append(all, r.By...)
+	}
+	slices.SortFunc(all, (*crdt.Entry).Compare)
+	return all
 }

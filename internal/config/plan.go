@@ -47,8 +47,9 @@ type Request struct {
 	// Strict refuses the request if what it writes to has changed since Seen.
 	Strict bool
 
-	Intent string
-	Via    string
+	Intent    string
+	Via       string
+	Signature *Signature // what the actor signed, to be kept with the operation
 }
 
 // plan is a request being worked out into writes.
@@ -68,7 +69,7 @@ func (s *State) Plan(r *Request, dot crdt.Dot) (*Op, error) {
 	if len(r.Intent) > MaxIntent || !utf8.ValidString(r.Intent) {
 		return nil, fmt.Errorf("intent: it may have %d bytes of UTF-8: %w", MaxIntent, errkind.Invalid)
 	}
-	p := &plan{s: s, r: r, dot: dot, op: &Op{ID: dot, Kind: r.Kind, Intent: r.Intent, Via: r.Via}, inc: map[string]uint32{}, override: r.Override}
+	p := &plan{s: s, r: r, dot: dot, op: &Op{ID: dot, Kind: r.Kind, Intent: r.Intent, Via: r.Via, Signature: r.Signature}, inc: map[string]uint32{}, override: r.Override}
 	if err := p.work(); err != nil {
 		return nil, err
 	}

@@ -122,3 +122,51 @@ func (d *Document) StateAt(ctx context.Context, include func(op *config.Op, seq 
 	s.Settle()
 	return s, err
 }
+
+// Backward calls fn with operations from the newest to the oldest, until it returns false: those that write to an entity, or all if that is "",
+// with a smaller number than before, or all if that is 0.
+func (d *Document) Backward(ctx context.Context, entity string, before uint64, fn func(op *config.Op, seq uint64) (bool, error)) error {
+	d.mu.RLock()
+	end, seqs := d.head.Seq+1, d.index[entity]
+	d.mu.RUnlock()
+	if before > 0 {
+		end = min(end, before)
+	}
+	if entity != "" {
+		at, _ := slices.BinarySearch(seqs, end)
+		seqs = seqs[:at]
+	}
+	for {
+		var page []oplog.Record
+		var err error
+		switch {
+		case entity != "":
+			from := max(0, len(seqs)-backwardPage)
+			page, err = d.log.Get(ctx, seqs[from:])
+			seqs = seqs[:from]
+		case end > 1:
+			from := max(1, end-min(end, backwardPage))
+			err = d.log.Read(ctx, from, int(end-from), func(r oplog.Record) error { //nolint:gosec // at most a page
+				r.Data = slices.Clone(r.Data)
+				page = append(page, r)
+				return nil
+			})
+			end = from
+		}
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, r := range slices.Backward(page) {
+			op, err := config.DecodeOp(r.Data)
+			if err != nil {
+				return fmt.Errorf("record %d: %w", r.Seq, err)
+			}
+			if more, err := fn(op, r.Seq); err != nil || !more {
+				return err
+			}
+		}
+	}
+}
+
+// backwardPage is how many records Backward reads at a time.
+const backwardPage = 500

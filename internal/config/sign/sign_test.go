@@ -126,6 +126,9 @@ func TestAllOfARequestIsSigned(t *testing.T) {
 	each = func(v reflect.Value, way string) {
 		for i := range v.NumField() {
 			f, name := v.Field(i), way+"."+v.Type().Field(i).Name
+			if name == "Body.Request.Signature" {
+				continue // it is what comes of signing
+			}
 			if f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[time.Time]() {
 				each(f, name)
 				continue

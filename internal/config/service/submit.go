@@ -1,0 +1,151 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/skep-dev/skep/internal/config"
+	"github.com/skep-dev/skep/internal/config/engine"
+	"github.com/skep-dev/skep/internal/config/wire"
+	"github.com/skep-dev/skep/internal/crdt"
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Submission says how operations are submitted.
+type Submission struct {
+	DryRun bool   // work it out, write nothing
+	Base   string // the version that the actor saw, where an operation does not say
+	Expect bool   // refuse if something that is written to has changed since
+}
+
+// Submit has operations done, all or none.
+func (s *Service) Submit(ctx context.Context, actor config.Actor, ops []wire.Operation, how Submission) ([]wire.Result, error) {
+	if len(ops) == 0 {
+		return nil, fmt.Errorf("submit: there is no operation: %w", errkind.Invalid)
+	}
+	b := engine.Batch{Actor: actor, Requests: make([]config.Request, len(ops)), DryRun: how.DryRun}
+	for i := range ops {
+		op := ops[i]
+		if op.Base == "" {
+			op.Base, op.Expect = how.Base, op.Expect || how.Expect
+		}
+		request, err := Request(&op)
+		if err != nil {
+			if len(ops) > 1 {
+				err = fmt.Errorf("operation %d of %d: %w", i+1, len(ops), err)
+			}
+			return nil, err
+		}
+		b.Requests[i] = *request
+	}
+	next := 0
+	b.Guard = func(state *config.State, op *config.Op) error {
+		at := next % len(ops) // a batch is planned again if another process was faster
+		next++
+		if check := s.opts.Load().Check; check != nil {
+			if err := check(op, &ops[at]); err != nil {
+				return err
+			}
+		}
+		return s.guard(state, op)
+	}
+	done, err := s.doc.Submit(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	return s.results(ops, done), nil
+}
+
+// maxWritesShown keeps an answer small; the log has them all.
+const maxWritesShown = 1000
+
+func (s *Service) results(ops []wire.Operation, done []engine.Result) []wire.Result {
+	results := make([]wire.Result, len(done))
+	_ = s.doc.View(func(state *config.State) error {
+		version := state.VersionText()
+		for i, d := range done {
+			r := wire.Result{ID: d.Op.ID.String(), Seq: d.Seq, Version: version}
+			if d.Op.Time > 0 {
+				r.HLC = d.Op.Time.String()
+			}
+			r.Writes, _ = writes(state, d.Op, maxWritesShown)
+			if op := &ops[i]; op.Field != "" {
+				id, _ := config.ParseEntity(op.EntityID)
+				if now, err := state.Get(id, op.Field, environment(op)); err == nil {
+					r.Now = wireValue(now.Value)
+				}
+			}
+			results[i] = r
+		}
+		return nil
+	})
+	return results
+}
+
+func environment(op *wire.Operation) string {
+	if op.Environment != "" {
+		return op.Environment
+	}
+	return op.Env
+}
+
+// Request reads what is wanted.
+func Request(op *wire.Operation) (*config.Request, error) {
+	r := &config.Request{
+		Kind: config.Kind(op.Type), Entity: op.EntityID, Field: op.Field, Key: op.Key, Env: environment(op), Override: op.Override,
+		NoCreate: op.MustExist, Parent: op.Parent, Before: op.Before, After: op.After, Position: op.Position, Restore: op.Restore,
+		Cascade: op.Cascade, From: op.From, To: op.To, Filter: config.Filter{Entities: op.Entities, Fields: op.Only}, AnyPath: op.AnyPath,
+		Prune: op.Prune, Text: op.Schema, Intent: op.Intent, Via: op.Via, Strict: op.Expect,
+	}
+	if op.Environment != "" && op.Env != "" && op.Environment != op.Env {
+		return nil, fmt.Errorf("environment is %q and env %q: they are the same, say one: %w", op.Environment, op.Env, errkind.Invalid)
+	}
+	switch {
+	case r.Kind == config.SetOverride:
+		r.Kind = config.SetField
+	case r.Kind == config.Resolve && op.ChosenValue != nil:
+		r.Value = op.ChosenValue.Any
+	}
+	if r.Kind == config.SetField && op.Value == nil && op.Add == nil && op.Remove == nil {
+		return nil, fmt.Errorf("set_field: there is neither value nor add nor remove (to unset a field, write \"value\": null): %w", errkind.Invalid)
+	}
+	if op.Value != nil {
+		if op.Add != nil || op.Remove != nil {
+			return nil, fmt.Errorf("set_field: a value takes the place of all elements, so add and remove make no sense beside it: %w", errkind.Invalid)
+		}
+		r.Value = op.Value.Any
+	}
+	r.Add, r.Remove = plain(op.Add), plain(op.Remove)
+	for name, v := range op.Fields {
+		if r.Fields == nil {
+			r.Fields = map[string]any{}
+		}
+		r.Fields[name] = v.Any
+	}
+	if op.Base != "" {
+		seen, err := crdt.ParseDots(op.Base)
+		if err != nil {
+			return nil, fmt.Errorf("base: %w", err)
+		}
+		r.Seen = &seen
+	}
+	if op.Signed != nil {
+		r.Signature = &config.Signature{Key: op.Signed.Key, Body: op.Signed.Body, Sig: op.Signed.Sig}
+	}
+	return r, nil
+}
+
+func plain(list []wire.Value) []any {
+	if list == nil {
+		return nil
+	}
+	all := make([]any, len(list))
+	for i, v := range list {
+		all[i] = v.Any
+	}
+	return all
+}

@@ -1,0 +1,214 @@
+// Package workspace is a folder with a document of its own, as skep config init makes one: no server has to run.
+//
+//	w, err := workspace.Open(ctx, ".")
+//	defer w.Close()
+//	status := w.Service.Status(ctx, w.Actor)
+//
+// The document lies in .conflux, beside the files that say how it is used:
+//
+//	config.toml      the document's name, where milestones go, how the daemon knows its callers
+//	operations.db    the log
+//	schema.toml      the schema as it was given; the log has the one in force
+//	rbac.toml        who may do what (optional)
+//	api-keys.toml    the daemon's API keys (optional)
+//	keys.json        whose signatures are good (optional)
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/skep-dev/skep/internal/config"
+	"github.com/skep-dev/skep/internal/config/access"
+	"github.com/skep-dev/skep/internal/config/engine"
+	"github.com/skep-dev/skep/internal/config/oplog"
+	"github.com/skep-dev/skep/internal/config/service"
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+// Folder is the name of the folder that has a workspace's files.
+const Folder = ".conflux"
+
+// The files in it.
+const (
+	settingsFile = "config.toml"
+	logFile      = "operations.db"
+	schemaFile   = "schema.toml"
+	rulesFile    = "rbac.toml"
+)
+
+// maxFile is how large one of the files may be.
+const maxFile = 4 << 20
+
+// Settings is what config.toml says; its [auth] tables are read by package access.
+type Settings struct {
+	Document string `toml:"document"`
+	Git      Git    `toml:"git"`
+}
+
+// Git says where milestones go.
+type Git struct {
+	Repository string `toml:"repository" comment:"A folder, or the address of a repository"` // "": the workspace's own folder
+	Branch     string `toml:"branch"`                                                        // "": main
+	Path       string `toml:"path"`                                                          // within the repository; "": its top
+	Format     string `toml:"format"`                                                        // "": yaml
+	Sign       bool   `toml:"sign"`
+}
+
+// Workspace is an open workspace.
+type Workspace struct {
+	Dir      string // that has Folder
+	Settings Settings
+	Service  *service.Service
+	log      oplog.Log
+}
+
+// File returns the path of one of the workspace's files.
+func (w *Workspace) File(name string) string { return filepath.Join(w.Dir, Folder, name) }
+
+// Init makes a workspace in a folder, with a schema.
+func Init(ctx context.Context, dir, name, schema string) (*Workspace, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	at := filepath.Join(dir, Folder)
+	if _, err := os.Stat(filepath.Join(at, settingsFile)); err == nil {
+		return nil, fmt.Errorf("init: %s has a document already: %w", dir, errkind.Exists)
+	}
+	if name == "" {
+		name = documentName(filepath.Base(dir))
+	}
+	w := &Workspace{Dir: dir, Settings: Settings{Document: name}}
+	text, err := toml.Marshal(w.Settings)
+	if err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	if err := w.open(ctx); err != nil {
+		return nil, err
+	}
+	_, err = w.Service.Document().Submit(ctx, engine.Batch{
+		Actor:    config.Actor{ID: "skep", Class: config.System},
+		Requests: []config.Request{{Kind: config.ChangeSchema, Text: schema, Intent: "init"}},
+	})
+	if err == nil {
+		err = os.WriteFile(w.File(schemaFile), []byte(schema), 0o600)
+	}
+	if err == nil {
+		// The settings come last: a folder is a workspace when it has them, and init can be tried again until then.
+		err = os.WriteFile(w.File(settingsFile), text, 0o600)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("init: %w", err), w.Close())
+	}
+	return w, nil
+}
+
+// documentName makes a name of a folder's.
+func documentName(folder string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '_':
+			return r
+		default:
+			return '-'
+		}
+	}, folder)
+	if name = strings.Trim(name, "-"); name == "" {
+		return "config"
+	}
+	return name[:min(len(name), oplog.MaxDocumentName)]
+}
+
+// Find returns the nearest folder, from dir upward, that has a workspace.
+func Find(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("open workspace: %w", err)
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, Folder, settingsFile)); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("open workspace: neither %s nor a folder above has a document: begin one with skep config init: %w", dir, errkind.NotFound)
+		}
+	}
+}
+
+// Open opens the workspace of a folder or of the nearest one above.
+func Open(ctx context.Context, dir string) (*Workspace, error) {
+	dir, err := Find(dir)
+	if err != nil {
+		return nil, err
+	}
+	w := &Workspace{Dir: dir}
+	text, err := w.read(settingsFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := toml.Unmarshal(text, &w.Settings); err != nil {
+		return nil, fmt.Errorf("open workspace: read %s: %w: %w", w.File(settingsFile), err, errkind.Invalid)
+	}
+	if err := w.open(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Workspace) open(ctx context.Context) error {
+	var err error
+	if w.log, err = oplog.OpenFile(ctx, w.File(logFile)); err != nil {
+		return fmt.Errorf("open workspace: %w", err)
+	}
+	doc, err := engine.Open(ctx, w.Settings.Document, w.log, engine.Options{})
+	if err != nil {
+		return errors.Join(fmt.Errorf("open workspace: %w", err), w.log.Close())
+	}
+	w.Service = service.New(doc, service.Options{})
+	return nil
+}
+
+// Rules reads rbac.toml; nil if there is none.
+func (w *Workspace) Rules() (*access.Rules, error) {
+	text, err := w.read(rulesFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	base := ""
+	_ = w.Service.Document().View(func(s *config.State) error { base = s.Schema().Base(); return nil })
+	return access.Load(text, base)
+}
+
+func (w *Workspace) read(name string) ([]byte, error) {
+	info, err := os.Stat(w.File(name))
+	if err == nil && info.Size() > maxFile {
+		err = fmt.Errorf("it has %d bytes, and %d are allowed: %w", info.Size(), maxFile, errkind.TooLarge)
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(w.File(name))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", w.File(name), err)
+	}
+	return text, nil
+}
+
+// Close releases what the workspace holds.
+func (w *Workspace) Close() error { return w.log.Close() }
