@@ -313,6 +313,8 @@ func strategy(f *schema.Field) schema.Merge {
 	}
 }
 
+func ofMap(m schema.Merge) bool { return m == schema.PerKey || m == mapOfMax || m == mapOfMin }
+
 // ofKeys returns the strategy of a map's keys.
 func ofKeys(m schema.Merge) schema.Merge {
 	switch m {

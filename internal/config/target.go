@@ -129,16 +129,14 @@ func (t *target) fill(p *plan, v any) {
 			p.write(t.to(Put, v))
 			return
 		}
-		if t.f.Merge == schema.Set && len(list) == 0 {
-			p.write(t.to(Put, true))
+		if t.f.Merge == schema.Set {
+			t.mark(p)
 		}
 		for _, e := range list {
 			p.write(t.to(Add, e))
 		}
 	case map[string]any:
-		if len(list) == 0 {
-			p.write(t.to(Put, true))
-		}
+		t.mark(p)
 		for _, key := range keysOf(list) {
 			w := t.to(Put, list[key])
 			w.Key = key
@@ -172,12 +170,25 @@ func (t *target) unset(p *plan) {
 	p.write(w)
 }
 
+// mark says that the environment has a set or map of its own from now on, also when its last element or key goes.
+func (t *target) mark(p *plan) {
+	if t.cell == nil || t.cell.last == nil || !valued(t.cell.last.Best) {
+		p.write(t.to(Put, true))
+	}
+}
+
+// Marks reports whether a write only says that there is a set or map.
+func (w *Write) Marks() bool {
+	return w.Do == Put && w.Value == true && w.Key == "" && (w.Merge == schema.Set || ofMap(w.Merge))
+}
+
 // wholeSet turns a whole set into the additions and removals that lead to it, so that elements on which both agree keep who put them there.
 func (t *target) wholeSet(p *plan, list []any) error {
 	want := map[string]any{}
 	for _, v := range list {
 		want[elementKey(v)] = v
 	}
+	t.mark(p)
 	own, have := t.cell.elements(), t.shown()
 	for _, e := range sorted(have, false) {
 		key := elementKey(e.Value)
@@ -195,9 +206,6 @@ func (t *target) wholeSet(p *plan, list []any) error {
 			p.write(t.to(Add, v))
 		}
 		delete(want, key)
-	}
-	if len(list) == 0 {
-		p.write(t.to(Put, true))
 	}
 	return nil
 }
@@ -262,6 +270,7 @@ func growOnly(path string, v any) error {
 
 // wholeMap writes the keys that differ. One that is missing is taken away, also where it was inherited and merged with.
 func (t *target) wholeMap(p *plan, m map[string]any) error {
+	t.mark(p)
 	old, _ := t.cell.value(t.f).(map[string]any)
 	if t.merged() {
 		old, _ = t.old.Value.(map[string]any)
@@ -281,9 +290,6 @@ func (t *target) wholeMap(p *plan, m map[string]any) error {
 		if was, ok := old[key]; !ok || !value.Equal(was, m[key]) {
 			t.putKey(p, key, m[key])
 		}
-	}
-	if len(m) == 0 {
-		p.write(t.to(Put, true))
 	}
 	return nil
 }
@@ -334,6 +340,7 @@ func (p *plan) key(t *target, key string, v any) error {
 		}
 		v = m.(map[string]any)[key] //nolint:errcheck // Normalize returned a map
 	}
+	t.mark(p)
 	p.adoptInherited(t, func(old any) {
 		for k, inherited := range old.(map[string]any) { //nolint:errcheck // the field is a map
 			if k != key {
@@ -352,9 +359,9 @@ func checkKey(key string) error {
 	return nil
 }
 
-// adoptInherited makes an environment's own what it inherited so far, where its first own element would otherwise hide the rest.
+// adoptInherited makes a cell's own what it inherited so far, or had by default, where its first own element would otherwise hide the rest.
 func (p *plan) adoptInherited(t *target, copyOld func(old any)) {
-	if t.w.Env != "" && t.f.Overlay != schema.Union && !t.cell.present(t.f) && t.old.Value != nil {
+	if !t.merged() && !t.cell.present(t.f) && t.old.Value != nil {
 		copyOld(t.old.Value)
 	}
 }
@@ -380,6 +387,9 @@ func (p *plan) change(t *target, add, remove []any) error {
 	for _, v := range remove {
 		gone[elementKey(v)] = true
 	}
+	if t.f.Merge == schema.Set {
+		t.mark(p)
+	}
 	have := t.cell.elements()
 	p.adoptInherited(t, func(old any) {
 		add = append(slices.Clone(old.([]any)), add...) //nolint:errcheck // the field is a list
@@ -395,9 +405,6 @@ func (p *plan) change(t *target, add, remove []any) error {
 		if have[elementKey(v)] != nil {
 			t.removeElement(p, v)
 		}
-	}
-	if t.w.Env != "" && t.f.Merge == schema.Set && !t.cell.present(t.f) {
-		p.write(t.to(Put, true)) // its own set, also if nothing is in it
 	}
 	return nil
 }

@@ -179,6 +179,9 @@ func writes(s *config.State, op *config.Op, most int) (list []wire.Write, more i
 	list = []wire.Write{}
 	for i := range op.Writes {
 		w := &op.Writes[i]
+		if w.Marks() {
+			continue
+		}
 		if len(list) == most {
 			return list, len(op.Writes) - i
 		}
