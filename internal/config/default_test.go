@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/skep-dev/skep/internal/config"
+	"github.com/skep-dev/skep/internal/crdt"
 )
 
 // What a field is by default is where changes begin, and does not come back when the last element goes.
 func TestChangesBeginWithTheDefault(t *testing.T) {
 	r := newReplica("n1", 0)
-	r.do(&config.Request{Kind: config.ChangeSchema, Text: `
+	schema := &config.Request{Kind: config.ChangeSchema, Text: `name = "defaults"
 [environments]
 base = "production"
 [entity.route]
@@ -17,7 +18,11 @@ fields = [
     { name = "tags", type = "list<string>", merge = "set", default = ["a"] },
     { name = "owners", type = "list<string>", merge = "grow", default = ["a"] },
     { name = "labels", type = "map<string>", default = { a = "1" } },
-]`}, "root", 1)
+]`}
+	if r.do(schema, "root", 1) == nil {
+		_, err := r.state.Plan(schema, crdt.Dot{Node: "x", Seq: 1})
+		t.Fatal(err)
+	}
 	steps := []struct {
 		does config.Request
 		want string

@@ -25,7 +25,7 @@ type target struct {
 
 func (p *plan) target(name string, f *schema.Field, env string) *target {
 	t := &target{f: f, cell: p.s.cell(name, f, env), seen: p.r.Seen, none: p.r.Seen == nil && f.Blind, path: name + "." + f.Name + "@" + env}
-	if p.s.Alive(name) {
+	if t.old.Value = f.Default; p.s.Alive(name) {
 		t.old = p.s.resolve(name, f, env)
 	}
 	at := p.s.place(name, f, env)

@@ -44,6 +44,7 @@ fields = [ %s ]
 `
 
 func runTimeline(t *testing.T, block string) {
+	t.Helper()
 	field, table, ok := strings.Cut(block, "\n")
 	name := regexp.MustCompile(`name = "(\w+)"`).FindStringSubmatch(field)
 	if !ok || name == nil {
