@@ -38,6 +38,11 @@ func testModel(t suite) {
 			"start anew":  m.startAnew,
 			"":            m.check,
 		})
+		for _, l := range m.logs {
+			m.checkRecords(rt, l)
+			m.checkSnapshot(rt, l)
+			m.checkMeta(rt, l)
+		}
 	})
 }
 
@@ -81,7 +86,7 @@ func (m *model) head() oplog.Head {
 // next draws records that follow prev. Now and then they are more than one item of any database holds.
 func next(rt *rapid.T, prev oplog.Head) []oplog.Record {
 	n := rapid.IntRange(1, 5).Draw(rt, "records")
-	unit := rapid.SampledFrom([]int{1, 1, 1, 300, 300, 300, 300, 300, 300, 150_000}).Draw(rt, "size")
+	unit := rapid.SampledFrom([]int{300, 1, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 300, 100_000}).Draw(rt, "size")
 	return Chain(prev, n, func(i int) int { return unit + i })
 }
 
@@ -194,20 +199,30 @@ func (m *model) startAnew(rt *rapid.T) {
 	m.open(rt)
 }
 
-// check compares what a node sees with the model.
+// check compares something that a node sees with the model.
 func (m *model) check(rt *rapid.T) {
-	ctx, l := m.t.Context(), m.log(rt)
-	if head, err := l.Head(ctx); err != nil || head != m.head() {
+	l := m.log(rt)
+	rapid.SampledFrom([]func(*rapid.T, oplog.Log){m.checkRecords, m.checkSnapshot, m.checkMeta}).Draw(rt, "check")(rt, l)
+}
+
+func (m *model) checkRecords(rt *rapid.T, l oplog.Log) {
+	if head, err := l.Head(m.t.Context()); err != nil || head != m.head() {
 		rt.Fatalf("head is %v, %v, want %v", head, err, m.head())
 	}
 	same(rt, "read all", all(m.t.Context(), rt, l, 1, 0), m.records)
-	seq, data, err := l.Snapshot(ctx)
+}
+
+func (m *model) checkSnapshot(rt *rapid.T, l oplog.Log) {
+	seq, data, err := l.Snapshot(m.t.Context())
 	if m.seq == 0 {
 		wantKind(rt, "snapshot", err, errkind.NotFound)
 	} else if err != nil || seq != m.seq || string(data) != m.snapshot {
 		rt.Fatalf("snapshot is %d %q, %v, want %d %q", seq, data, err, m.seq, m.snapshot)
 	}
-	list, err := l.ListMeta(ctx, "", "", 0)
+}
+
+func (m *model) checkMeta(rt *rapid.T, l oplog.Log) {
+	list, err := l.ListMeta(m.t.Context(), "", "", 0)
 	noError(rt, "values", err)
 	var want []oplog.Meta
 	for _, key := range slices.Sorted(maps.Keys(m.meta)) {
