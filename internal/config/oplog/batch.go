@@ -1,8 +1,11 @@
 package oplog
 
 import (
+	"bytes"
 	"fmt"
 	"math"
+
+	"github.com/skep-dev/skep/internal/errkind"
 )
 
 // A batch of records is what Read gets from a store at a time, so that no transaction is open and no lock is held while fn runs.
@@ -63,4 +66,47 @@ func readPages(from uint64, limit int, fn func(Record) error, page func(from uin
 		left -= len(b.records)
 	}
 	return nil
+}
+
+// gathered is what Get has found so far.
+type gathered struct {
+	records map[uint64]Record
+	bytes   int
+}
+
+// add takes a record, which is the caller's from then on.
+func (g *gathered) add(r Record) error {
+	if g.records == nil {
+		g.records = map[uint64]Record{}
+	}
+	g.records[r.Seq] = r
+	return g.count(r)
+}
+
+func (g *gathered) count(r Record) error {
+	if g.bytes += len(r.Data); g.bytes > MaxGetBytes {
+		return fmt.Errorf("get records: they have more than %d bytes; get fewer: %w", MaxGetBytes, errkind.TooLarge)
+	}
+	return nil
+}
+
+// inOrder returns the records in the order of seqs. What is asked for twice has its data twice.
+func (g *gathered) inOrder(seqs []uint64) ([]Record, error) {
+	out := make([]Record, 0, len(seqs))
+	taken := make(map[uint64]bool, len(seqs))
+	for _, seq := range seqs {
+		r, ok := g.records[seq]
+		if !ok {
+			return nil, errNoRecord(seq)
+		}
+		if taken[seq] {
+			if err := g.count(r); err != nil {
+				return nil, err
+			}
+			r.Data = bytes.Clone(r.Data)
+		}
+		taken[seq] = true
+		out = append(out, r)
+	}
+	return out, nil
 }

@@ -286,10 +286,10 @@ func (l *dynamoLog) Get(ctx context.Context, seqs []uint64) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := map[uint64]Record{}
+	var found gathered
 	var b dynamoBlock
 	var records []Record
-	for _, seq := range slices.Sorted(slices.Values(seqs)) {
+	for _, seq := range slices.Compact(slices.Sorted(slices.Values(seqs))) {
 		if len(records) == 0 || seq >= b.first+uint64(len(records)) {
 			if b, err = l.blockWith(ctx, h, seq); err != nil {
 				return nil, err
@@ -303,9 +303,11 @@ func (l *dynamoLog) Get(ctx context.Context, seqs []uint64) ([]Record, error) {
 		}
 		r := records[seq-b.first]
 		r.Data = bytes.Clone(r.Data) // so that the block's memory is free when the caller has what it wants
-		found[seq] = r
+		if err := found.add(r); err != nil {
+			return nil, err
+		}
 	}
-	return inOrder(seqs, found)
+	return found.inOrder(seqs)
 }
 
 // Close ends the use of the document by this Log.

@@ -188,21 +188,24 @@ func (l *memoryLog) Get(ctx context.Context, seqs []uint64) (records []Record, e
 	if err := checkGet(seqs); err != nil {
 		return nil, err
 	}
+	var found gathered
 	err = l.read(ctx, func(m *memory) error {
 		for _, seq := range seqs {
-			if seq > m.head().Seq {
-				return errNoRecord(seq)
+			if _, twice := found.records[seq]; twice || seq > m.head().Seq {
+				continue
 			}
 			r := m.records[seq-1]
 			r.Data = bytes.Clone(r.Data)
-			records = append(records, r)
+			if err := found.add(r); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return records, nil
+	return found.inOrder(seqs)
 }
 
 // SaveSnapshot keeps data as the state after record seq.

@@ -45,6 +45,8 @@ const (
 	MaxAppendBytes = 4 << 20
 	// MaxGet is how many records one Get returns.
 	MaxGet = 1000
+	// MaxGetBytes is how much data one Get returns.
+	MaxGetBytes = 64 << 20
 	// MaxSnapshotBytes is the size of a snapshot: it is read as a whole.
 	MaxSnapshotBytes = 256 << 20
 	// MaxMetaBytes is the size of one named value.

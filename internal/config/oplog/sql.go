@@ -215,9 +215,9 @@ func (l *sqlLog[C, R]) Get(ctx context.Context, seqs []uint64) (records []Record
 	if err := checkGet(seqs); err != nil {
 		return nil, err
 	}
-	found := map[uint64]Record{}
+	var found gathered
 	err = l.read(ctx, func(c C, head Head) error {
-		clear(found) // this may run again
+		found = gathered{} // this may run again
 		for left := seqs; len(left) > 0; left = left[min(len(left), getAtOnce):] {
 			args := []any{l.document}
 			for i := range getAtOnce { // the last one fills up what is left
@@ -228,7 +228,9 @@ func (l *sqlLog[C, R]) Get(ctx context.Context, seqs []uint64) (records []Record
 					return err
 				}
 				seq, hash, data := record(r)
-				found[seq] = Record{seq, hash, data}
+				if err := found.add(Record{seq, hash, data}); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -236,25 +238,7 @@ func (l *sqlLog[C, R]) Get(ctx context.Context, seqs []uint64) (records []Record
 	if err != nil {
 		return nil, fmt.Errorf("get records: %w", err)
 	}
-	return inOrder(seqs, found)
-}
-
-// inOrder returns what was found in the order of seqs. What is asked for twice has its data twice.
-func inOrder(seqs []uint64, found map[uint64]Record) ([]Record, error) {
-	records := make([]Record, 0, len(seqs))
-	taken := make(map[uint64]bool, len(seqs))
-	for _, seq := range seqs {
-		r, ok := found[seq]
-		if !ok {
-			return nil, errNoRecord(seq)
-		}
-		if taken[seq] {
-			r.Data = bytes.Clone(r.Data)
-		}
-		taken[seq] = true
-		records = append(records, r)
-	}
-	return records, nil
+	return found.inOrder(seqs)
 }
 
 // Close ends the use of the document by this Log.

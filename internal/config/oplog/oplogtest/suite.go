@@ -336,6 +336,12 @@ func testLimits(t suite) {
 	for i, seq := range seqs {
 		same(t, "get", got[i:i+1], want[seq-1:seq])
 	}
+	biggest := make([]uint64, oplog.MaxGetBytes/oplog.MaxAppendBytes+1)
+	for i := range biggest {
+		biggest[i] = 1001
+	}
+	_, err = b.log.Get(ctx, biggest)
+	wantKind(t, "get too many bytes", err, errkind.TooLarge)
 }
 
 // testTogether: writers on two nodes append one after the other, each as soon as it can. All that was acknowledged is there, once.
