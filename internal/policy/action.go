@@ -108,20 +108,23 @@ func Actions() []Action {
 	return list
 }
 
-var actionNumbers = func() map[Action]int {
-	m := make(map[Action]int, len(actions))
+// number is an action's place in actions, and -1 of what is none. Those that requests ask for most come first there, and to compare
+// constants costs less than to look one up in a map.
+func (a Action) number() int {
 	for i := range actions {
-		m[actions[i].action] = i
+		if actions[i].action == a {
+			return i
+		}
 	}
-	return m
-}()
+	return -1
+}
 
 // actionSet has a bit for each action, by its number.
 type actionSet uint64
 
 func setOf(list ...Action) (s actionSet) {
 	for _, a := range list {
-		s |= 1 << actionNumbers[a]
+		s |= 1 << a.number()
 	}
 	return s
 }
@@ -132,8 +135,32 @@ var undeniable = setOf(SystemAdmin, TenantRead, TenantCreate, TenantAdmin)
 // refActions are asked for a reference. Whoever has one for some reference may start to push.
 var refActions = setOf(RefPush, RefForce, RefDelete)
 
+// repoWrite alone.
+var repoWrite = setOf(RepoWrite)
+
+// The actions by which a suspension is ended, by their numbers.
+var systemAdmin, tenantAdmin = SystemAdmin.number(), TenantAdmin.number()
+
 // ofReferences are the actions on a single reference.
 var ofReferences = refActions | setOf(RefBypass)
+
+// about are the actions in whose decision a permission for these is looked at: see question.concerns.
+func (s actionSet) about() actionSet {
+	if s&refActions != 0 {
+		s |= repoWrite
+	}
+	return s
+}
+
+// actionsOf are what a built-in role lets its members do.
+func actionsOf(role Role) (s actionSet) {
+	for i := range actions {
+		if need := actions[i].role.rank(); need > 0 && role.rank() >= need {
+			s |= 1 << i
+		}
+	}
+	return s
+}
 
 // actionsNamed returns the actions on a kind of resource that a document's word means: a verb, kind.verb, or *.
 func actionsNamed(word string, k Kind) (s actionSet) {

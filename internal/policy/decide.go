@@ -19,6 +19,9 @@ import (
 //	            that a document of one of them gives, or, to read, a share with a tenant where reading is allowed
 //
 // What no stage allows is refused. Allow and Explain are one function: with a trace it goes on where it could stop.
+//
+// A decision is made for each request, so it allocates nothing without a trace. Two things keep it so: no function here calls itself,
+// even by way of others, and texts are put together for a trace only.
 
 // Allow decides. A principal that may not even read a resource must be answered as if it did not exist: see Visible.
 func Allow(p Principal, a Action, r Resource) bool { return decide(&p, a, &r, nil) }
@@ -61,8 +64,8 @@ func (t *trace) step(e Effect, rule, why string, args ...any) {
 
 // decide may change what it is handed.
 func decide(p *Principal, a Action, r *Resource, t *trace) bool {
-	number, known := actionNumbers[a]
-	if !known {
+	number := a.number()
+	if number < 0 {
 		if t != nil {
 			t.step(Forbids, "actions", "%q is none", clip(string(a)))
 		}
@@ -71,10 +74,7 @@ func decide(p *Principal, a Action, r *Resource, t *trace) bool {
 	if !throughToken(p, &actions[number], r, t) || suspended(p, r, t) {
 		return false
 	}
-	if r.kind().foldsPath() {
-		r.Path = Fold(r.Path)
-	}
-	q := &question{p: p, r: r, bit: 1 << number, row: &actions[number], t: t}
+	q := ask(p, number, r, t)
 	if q.denied() {
 		return false
 	}
@@ -136,9 +136,9 @@ func suspended(p *Principal, r *Resource, t *trace) bool {
 	if n == 0 {
 		return false
 	}
-	action, above := SystemAdmin, Resource{Kind: KindServer}
+	number, above := systemAdmin, Resource{Kind: KindServer}
 	if n < len(r.Tenant) {
-		action, above = TenantAdmin, Resource{Kind: KindTenant, Tenant: r.Tenant[n:]}
+		number, above = tenantAdmin, Resource{Kind: KindTenant, Tenant: r.Tenant[n:]}
 		if i := strings.LastIndexByte(r.Suspended.Path, '/'); i > 0 {
 			above.Path = r.Suspended.Path[:i]
 		}
@@ -148,7 +148,8 @@ func suspended(p *Principal, r *Resource, t *trace) bool {
 			}
 		}
 	}
-	ends := decide(p, action, &above, nil)
+	q := ask(p, number, &above, nil)
+	ends := throughToken(p, q.row, &above, nil) && !q.denied() && q.grantedHere()
 	if t != nil {
 		effect, why := Forbids, "tenant %s is suspended"
 		if ends {
@@ -161,38 +162,50 @@ func suspended(p *Principal, r *Resource, t *trace) bool {
 
 // question is a decision under way.
 type question struct {
-	p   *Principal
-	r   *Resource
-	bit actionSet
-	row *actionRow
-	t   *trace
+	p    *Principal
+	name string // the principal's, in lower case
+	r    *Resource
+	kind Kind // of r
+	t    *trace
+
+	// The action: its number, as a set, and what is known of it.
+	number int
+	bit    actionSet
+	row    *actionRow
+}
+
+// ask makes a question of an action, by its number. It folds the resource's path if that is a name.
+func ask(p *Principal, number int, r *Resource, t *trace) question {
+	q := question{p: p, name: Fold(p.Name), r: r, kind: r.kind(), t: t, number: number, bit: 1 << number, row: &actions[number]}
+	if q.kind.foldsPath() {
+		r.Path = Fold(r.Path)
+	}
+	return q
 }
 
 // concerns reports whether a statement is about the question's action and resource.
 func (q *question) concerns(s *permission) bool {
-	if s.actions&q.bit != 0 && s.pattern.matches(q.r) {
+	if s.actions&q.bit != 0 && s.pattern.matches(q.r, q.kind) {
 		return true
 	}
 	// To start a push is to push to some reference, and which one is not known yet.
-	if q.row.action == RepoWrite && q.r.At == "" && s.actions&refActions != 0 {
-		some := *s.pattern
-		some.anyAt = true
-		return some.matches(q.r)
-	}
-	return false
+	return q.bit == repoWrite && q.r.At == "" && s.actions&refActions != 0 && s.pattern.matchesPath(q.r, q.kind)
 }
 
 func (q *question) denied() bool {
-	if q.r.kind() == KindServer {
+	if q.kind == KindServer {
 		return false
 	}
 	denied := false
 	for k := range q.r.Rules {
 		g := &q.r.Rules[k]
+		if q.t == nil && g.Doc.denies&q.bit == 0 {
+			continue
+		}
 		for i := range g.Doc.denials {
 			d := &g.Doc.denials[i]
 			// Whoever may not push to one reference may still start to push to another.
-			if d.actions&q.bit == 0 || !d.pattern.matches(q.r) || !d.pattern.anyAt && q.r.At == "" && q.r.kind() == KindRepo {
+			if d.actions&q.bit == 0 || !d.pattern.matches(q.r, q.kind) || !d.pattern.anyAt && q.r.At == "" && q.kind == KindRepo {
 				if q.t != nil {
 					q.t.step(Passes, g.name(&d.permission, "denial"), "it is about other actions or resources")
 				}
@@ -225,9 +238,8 @@ func (q *question) excepted(rules *Rules, e *except) (why string, ok bool) {
 	if q.p.Anonymous() {
 		return "", false
 	}
-	name := Fold(q.p.Name)
 	switch {
-	case name != "" && slices.Contains(e.Actors, name):
+	case q.name != "" && slices.Contains(e.Actors, q.name):
 		return "its name", true
 	case slices.Contains(e.Classes, q.p.Class):
 		return "its class", true
@@ -248,22 +260,33 @@ func (q *question) excepted(rules *Rules, e *except) (why string, ok bool) {
 			return "the role " + role, true
 		}
 	}
-	rules.Doc.rolesOf(q.p, above, func(r *customRole, _ given) bool {
-		for _, has := range r.inherits {
-			if slices.Contains(e.Roles, has.name) {
-				why, ok = "the role "+has.name, true
+	rules.Doc.rolesOf(q.p, q.name, above, func(list *assigned, _ given) bool {
+		for _, r := range list.roles {
+			if role := e.role(r); role != "" {
+				why, ok = "the role "+role, true
+				return false
 			}
 		}
-		if rank := r.builtin.rank(); rank > 0 {
-			for _, role := range e.Roles {
-				if need := Role(role).rank(); need > 0 && rank >= need {
-					why, ok = "the role "+role, true
-				}
-			}
-		}
-		return !ok
+		return true
 	})
 	return why, ok
+}
+
+// role is one of the excepted roles that a role is or inherits; "" is none.
+func (e *except) role(r *customRole) (name string) {
+	for _, has := range r.inherits {
+		if slices.Contains(e.Roles, has.name) {
+			name = has.name
+		}
+	}
+	if rank := r.builtin.rank(); rank > 0 {
+		for _, role := range e.Roles {
+			if need := Role(role).rank(); need > 0 && rank >= need {
+				name = role
+			}
+		}
+	}
+	return name
 }
 
 // above returns a document's tenant and those above it.
@@ -283,44 +306,50 @@ func (q *question) membership() (most int) {
 }
 
 func (q *question) granted() bool {
-	allowed := false
-	yes := func(rule, why string, args ...any) bool {
-		if q.t != nil {
-			q.t.step(Permits, rule, why, args...)
+	here := !limited(q.p, q.r) && q.grantedHere() // a token reaches nothing but shares outside of what it is good for
+	return here && q.t == nil || q.grantedByShare() || here
+}
+
+// grantedHere leaves the resource's shares aside. Without a trace it stops at the first grant.
+func (q *question) grantedHere() (allowed bool) {
+	if q.row.action == RepoRead && q.kind == KindRepo && q.r.Public {
+		if allowed = true; q.t == nil {
+			return true
 		}
-		allowed = true
-		return q.t == nil // enough
+		q.t.step(Permits, "public", "everybody may read the repository")
 	}
-	if limited(q.p, q.r) {
-		return q.grantedByShare(yes) || allowed // that is all that the token reaches there
-	}
-	if q.row.action == RepoRead && q.r.kind() == KindRepo && q.r.Public && yes("public", "everybody may read the repository") {
-		return true
-	}
-	if q.p.Anonymous() {
-		return q.grantedByDocuments(yes) || allowed
-	}
-	if q.p.Home != "" && !slices.Contains(q.r.Tenant, q.p.Home) {
+	switch {
+	case q.p.Anonymous():
+		return q.grantedByDocuments() || allowed
+	case q.p.Home != "" && !slices.Contains(q.r.Tenant, q.p.Home):
 		if q.t != nil {
 			q.t.step(Passes, "account", "of tenant %s: no role counts outside of it", q.p.Home)
 		}
-		return q.grantedByShare(yes) || allowed
-	}
-	if q.p.Admin && yes("administrator", "of the whole server") {
-		return true
+		return allowed
+	case q.p.Admin:
+		if allowed = true; q.t == nil {
+			return true
+		}
+		q.t.step(Permits, "administrator", "of the whole server")
 	}
 	if need := q.row.role.rank(); need > 0 {
 		for _, t := range q.r.Tenant {
 			role := q.p.Roles[t]
-			if role.rank() >= need && yes("member", "%s of tenant %s", role, t) {
-				return true
+			enough := role.rank() >= need
+			if allowed = allowed || enough; q.t == nil {
+				if enough {
+					return true
+				}
+				continue
 			}
-			if q.t != nil && role.rank() < need {
+			if enough {
+				q.t.step(Permits, "member", "%s of tenant %s", role, t)
+			} else {
 				q.t.step(Passes, "member", "%s of tenant %s, and it takes %s", orNothing(role), t, q.row.role)
 			}
 		}
 	}
-	return q.grantedByDocuments(yes) || q.grantedByShare(yes) || allowed
+	return q.grantedByDocuments() || allowed
 }
 
 // inFamily reports whether a share's tenant is below that of the repository: nobody else's shares count.
@@ -335,8 +364,8 @@ func (s *Share) reaches(p *Principal) bool {
 
 // grantedByShare asks the rules of the tenants with which the repository is shared whether the principal may read there. Who
 // is not signed in may not: a child does not publish what its sponsor shares with it.
-func (q *question) grantedByShare(yes func(rule, why string, args ...any) bool) bool {
-	if q.row.action != RepoRead || q.r.kind() != KindRepo || q.p.Anonymous() {
+func (q *question) grantedByShare() (allowed bool) {
+	if q.row.action != RepoRead || q.kind != KindRepo || q.p.Anonymous() {
 		return false
 	}
 	outside := limited(q.p, q.r)
@@ -345,19 +374,24 @@ func (q *question) grantedByShare(yes func(rule, why string, args ...any) bool) 
 		if !s.inFamily(q.r.Tenant) || outside && !s.reaches(q.p) {
 			continue
 		}
-		as := &Resource{Tenant: s.Tenant, Rules: s.Rules, Suspended: s.Suspended, Repo: q.r.Repo, Path: Fold(s.Path), At: q.r.At}
-		who := *q.p
-		who.Repo, who.Within = "", "" // throughToken has judged them
-		there := &question{p: &who, r: as, bit: q.bit, row: q.row}
-		if !suspended(q.p, as, nil) && !there.denied() && there.granted() {
-			if yes("share", "to be read as %s", s.Path) {
-				return true
-			}
-		} else if q.t != nil {
+		switch there := q.grantedThere(s); {
+		case there && q.t == nil:
+			return true
+		case there:
+			allowed = true
+			q.t.step(Permits, "share", "to be read as %s", s.Path)
+		case q.t != nil:
 			q.t.step(Passes, "share", "to be read as %s, where the principal does not read", s.Path)
 		}
 	}
-	return false
+	return allowed
+}
+
+// grantedThere asks as if the repository lay in the tenant that it is shared with. What the token is good for has been judged.
+func (q *question) grantedThere(s *Share) bool {
+	as := Resource{Tenant: s.Tenant, Rules: s.Rules, Suspended: s.Suspended, Repo: q.r.Repo, Path: Fold(s.Path), At: q.r.At}
+	there := question{p: q.p, name: q.name, r: &as, kind: KindRepo, number: q.number, bit: q.bit, row: q.row}
+	return !suspended(q.p, &as, nil) && !there.denied() && there.grantedHere()
 }
 
 func orNothing(r Role) string {
@@ -367,30 +401,61 @@ func orNothing(r Role) string {
 	return string(r)
 }
 
-// grantedByDocuments looks for a role that a document gives. yes says when that is enough.
-func (q *question) grantedByDocuments(yes func(rule, why string, args ...any) bool) bool {
+// grantedByDocuments looks for a role that a document gives. Without a trace it stops at the first grant, and looks only at the
+// permissions that are about the action.
+func (q *question) grantedByDocuments() (allowed bool) {
 	for k := range q.r.Rules {
-		g, done := &q.r.Rules[k], false
-		g.Doc.rolesOf(q.p, q.above(g.Tenant), func(r *customRole, to given) bool {
-			if need := q.row.role.rank(); need > 0 && r.builtin.rank() >= need {
-				done = q.t == nil || yes(g.of("role "+r.name), "given to %s: it is or inherits %s", to, r.builtin)
-			}
-			for _, from := range r.inherits {
-				for i := range from.permissions {
-					if s := &from.permissions[i]; !done && q.concerns(s) {
-						done = q.t == nil || yes(g.name(s, "role "+from.name), "given to %s: %s on %s", to, s.actions.names(), s.pattern)
-					} else if q.t != nil {
-						q.t.step(Passes, g.name(s, "role "+from.name), "given to %s, but it is about %s on %s", to, s.actions.names(), s.pattern)
-					}
+		g := &q.r.Rules[k]
+		switch {
+		case q.t != nil:
+			g.Doc.rolesOf(q.p, q.name, q.above(g.Tenant), func(list *assigned, to given) bool {
+				for _, r := range list.roles {
+					allowed = q.explainRole(g, r, to) || allowed
 				}
-			}
-			return !done
-		})
-		if done {
+				return true
+			})
+		case q.grantedBy(g):
 			return true
 		}
 	}
-	return false
+	return allowed
+}
+
+func (q *question) grantedBy(g *Rules) (allowed bool) {
+	about := g.Doc.about[q.number]
+	if len(about) == 0 && g.Doc.gives&q.bit == 0 {
+		return false
+	}
+	var has roleSet
+	g.Doc.rolesOf(q.p, q.name, q.above(g.Tenant), func(list *assigned, _ given) bool {
+		allowed = list.gives&q.bit != 0
+		has.add(&list.all)
+		return !allowed
+	})
+	for i := 0; !allowed && i < len(about); i++ {
+		allowed = has.contains(about[i].role) && q.concerns(about[i])
+	}
+	return allowed
+}
+
+// explainRole says all that a role does to the decision.
+func (q *question) explainRole(g *Rules, r *customRole, to given) (allowed bool) {
+	if actionsOf(r.builtin)&q.bit != 0 {
+		allowed = true
+		q.t.step(Permits, g.of("role "+r.name), "given to %s: it is or inherits %s", to, r.builtin)
+	}
+	for _, from := range r.inherits {
+		for i := range from.permissions {
+			s := &from.permissions[i]
+			effect, why := Passes, "given to %s, but it is about %s on %s"
+			if q.concerns(s) {
+				allowed = true
+				effect, why = Permits, "given to %s: %s on %s"
+			}
+			q.t.step(effect, g.name(s, "role "+from.name), why, to, s.actions.names(), s.pattern)
+		}
+	}
+	return allowed
 }
 
 // Rules are the document of one of a resource's tenants.

@@ -27,20 +27,26 @@ const (
 type Document struct {
 	roles   map[string]*customRole
 	denials []denial
+	denies  actionSet // all that some denial is about
 
 	// Who has which roles, by how they are named. Names are in lower case.
-	byActor   map[string][]*customRole
-	byGroup   map[string][]*customRole
-	byClass   map[Class][]*customRole
+	byActor   map[string]*assigned
+	byGroup   map[string]*assigned
+	byClass   map[Class]*assigned
 	byPattern []patternRoles
-	anonymous []*customRole
-	everybody []*customRole // who is signed in
+	anonymous assigned
+	everybody assigned // who is signed in
+
+	// For a decision on an action: the permissions of all roles that are looked at for it, by its number, and whether it is one
+	// that a built-in role of an assignment gives.
+	about [len(actions)][]*permission
+	gives actionSet
 }
 
 type patternRoles struct {
 	pattern glob
 	text    string
-	roles   []*customRole
+	assigned
 }
 
 // customRole is a role of a document.
@@ -49,12 +55,14 @@ type customRole struct {
 	builtin     Role // the greatest of the built-in roles that it is or inherits
 	permissions []permission
 	inherits    []*customRole // all roles of the document that it inherits, each once, itself first
+	number      int           // of the document's roles; 0 for those that are built in
 }
 
 type permission struct {
 	actions actionSet
 	pattern *Pattern
 	line    int
+	role    int // the number of the role that has it; 0 for a denial
 }
 
 type denial struct {
@@ -124,7 +132,7 @@ func Parse(text []byte) (*Document, error) {
 		return nil, fmt.Errorf("policy: %s: %w", tomlError(err), errkind.Invalid)
 	}
 	b := builder{text: text, src: &src, config: src.RBAC != nil, doc: &Document{
-		roles: map[string]*customRole{}, byActor: map[string][]*customRole{}, byGroup: map[string][]*customRole{}, byClass: map[Class][]*customRole{},
+		roles: map[string]*customRole{}, byActor: map[string]*assigned{}, byGroup: map[string]*assigned{}, byClass: map[Class]*assigned{},
 	}}
 	if err := b.build(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -178,13 +186,16 @@ func (b *builder) build() error {
 			return err
 		}
 	}
-	var err error
-	if b.doc.everybody, err = b.named(head.Authenticated); err == nil {
-		b.doc.anonymous, err = b.named(head.Anonymous)
-	}
+	everybody, err := b.named(head.Authenticated)
 	if err != nil {
 		return b.at("[policy]", 0, err)
 	}
+	anonymous, err := b.named(head.Anonymous)
+	if err != nil {
+		return b.at("[policy]", 0, err)
+	}
+	b.doc.assign(&b.doc.everybody, everybody)
+	b.doc.assign(&b.doc.anonymous, anonymous)
 	return errors.Join(b.assignments(), b.denials())
 }
 
@@ -222,7 +233,7 @@ func (b *builder) role(name string, path []string) (*customRole, error) {
 		if err != nil {
 			return nil, b.at(header, 0, err)
 		}
-		if parent.builtin.rank() > r.builtin.rank() {
+		if parent.builtin.Above(r.builtin) {
 			r.builtin = parent.builtin
 		}
 		for _, p := range parent.inherits {
@@ -235,6 +246,11 @@ func (b *builder) role(name string, path []string) (*customRole, error) {
 		return nil, fmt.Errorf("its roles have more than %d permissions together: %w", maxPermissions, errkind.TooLarge)
 	}
 	b.doc.roles[name] = r
+	r.number = len(b.doc.roles)
+	for i := range r.permissions {
+		r.permissions[i].role = r.number
+		b.doc.look(&r.permissions[i])
+	}
 	return r, nil
 }
 
@@ -303,16 +319,14 @@ func (b *builder) assign(a assignment) error {
 	d := b.doc
 	switch {
 	case a.Actor != "":
-		key := Fold(a.Actor)
-		d.byActor[key] = append(d.byActor[key], roles...)
+		assignTo(d, d.byActor, Fold(a.Actor), roles)
 	case a.Group != "":
-		key := Fold(a.Group)
-		d.byGroup[key] = append(d.byGroup[key], roles...)
+		assignTo(d, d.byGroup, Fold(a.Group), roles)
 	case a.Class != "":
 		if !a.Class.Known() {
 			return fmt.Errorf("%q is no class: use human, pipeline, operator or system: %w", clip(string(a.Class)), errkind.Invalid)
 		}
-		d.byClass[a.Class] = append(d.byClass[a.Class], roles...)
+		assignTo(d, d.byClass, a.Class, roles)
 	default:
 		g := glob(strings.Split(Fold(a.Pattern), "*"))
 		if len(g)-1 > maxStars {
@@ -323,7 +337,7 @@ func (b *builder) assign(a assignment) error {
 			same = len(d.byPattern)
 			d.byPattern = append(d.byPattern, patternRoles{pattern: g, text: a.Pattern})
 		}
-		d.byPattern[same].roles = append(d.byPattern[same].roles, roles...)
+		d.assign(&d.byPattern[same].assigned, roles)
 	}
 	return nil
 }
@@ -352,6 +366,7 @@ func (b *builder) denials() error {
 		for k, name := range src.Except.Groups {
 			src.Except.Groups[k] = Fold(name)
 		}
+		b.doc.denies |= actions
 		b.doc.denials = append(b.doc.denials, denial{
 			permission: permission{actions: actions, pattern: pattern, line: b.line("[[deny]]", i)}, reason: src.Reason, except: src.Except,
 		})
@@ -442,25 +457,20 @@ type given struct{ what, name string }
 
 func (g given) String() string { return g.what + g.name }
 
-// rolesOf yields the roles that a principal has by a document, and to whom it gives them. above are the document's tenant and those above it.
+// rolesOf yields the roles that a principal has by a document, and to whom it gives them. name is the principal's, in lower case; above
+// are the document's tenant and those above it.
 //
 // A name may be anybody's. Patterns, classes and the defaults are for the members of the tenants, guests among them: else
 // whoever gets an account somewhere else on the server, under a name that fits, would be let in. A group counts for the
 // documents of its tenant and below.
-func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *customRole, to given) bool) {
-	each := func(list []*customRole, what, name string) bool {
-		for _, r := range list {
-			if !yield(r, given{what, name}) {
-				return false
-			}
-		}
-		return true
+func (d *Document) rolesOf(p *Principal, name string, above []id.Tenant, yield func(list *assigned, to given) bool) {
+	each := func(list *assigned, what, name string) bool {
+		return list == nil || len(list.roles) == 0 || yield(list, given{what, name})
 	}
 	if p.Anonymous() {
-		each(d.anonymous, "everybody", "")
+		each(&d.anonymous, "everybody", "")
 		return
 	}
-	name := Fold(p.Name)
 	if name != "" && !each(d.byActor[name], "its name", "") {
 		return
 	}
@@ -473,11 +483,11 @@ func (d *Document) rolesOf(p *Principal, above []id.Tenant, yield func(r *custom
 		}
 		belongs = belongs || p.Roles[t].Known()
 	}
-	if !belongs || !each(d.everybody, "every member", "") || !each(d.byClass[p.Class], "the class ", string(p.Class)) {
+	if !belongs || !each(&d.everybody, "every member", "") || !each(d.byClass[p.Class], "the class ", string(p.Class)) {
 		return
 	}
 	for i := range d.byPattern {
-		if d.byPattern[i].pattern.match(name) && !each(d.byPattern[i].roles, "the pattern ", d.byPattern[i].text) {
+		if g := &d.byPattern[i]; g.pattern.match(name) && !each(&g.assigned, "the pattern ", g.text) {
 			return
 		}
 	}

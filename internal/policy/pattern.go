@@ -108,19 +108,20 @@ func (k Kind) foldsPath() bool {
 	return k == KindTenant || k == KindRepo || k == KindJob || k == KindSecret
 }
 
-// matches reports whether the pattern names a resource, whose path is folded if its kind says so.
-func (p *Pattern) matches(r *Resource) bool {
-	k := r.kind()
-	if p.kind != k && p.kind != anyKind {
+// matches reports whether the pattern names a resource of kind k, whose path is folded if its kind says so.
+func (p *Pattern) matches(r *Resource, k Kind) bool {
+	return p.matchesPath(r, k) && (k == KindServer || (p.anyField || p.field.match(r.Field)) && (p.anyAt || p.at.match(r.At)))
+}
+
+// matchesPath is matches without regard to what follows the path.
+func (p *Pattern) matchesPath(r *Resource, k Kind) bool {
+	switch {
+	case p.kind != k && p.kind != anyKind:
 		return false
-	}
-	if k == KindServer {
+	case k == KindServer:
 		return p.kind == KindServer || p.path.match("")
 	}
-	if !p.path.match(r.Path) {
-		return false
-	}
-	return (p.anyField || p.field.match(r.Field)) && (p.anyAt || p.at.match(r.At))
+	return p.path.match(r.Path)
 }
 
 // reaches reports whether the pattern may match something of a tenant or below it.
@@ -163,14 +164,18 @@ func (g glob) match(s string) bool {
 // Fold is a name in lower case: two names are one if it is the same. Names have ASCII letters only; for what a caller asks
 // for, strings.ToLower would make a k of the Kelvin sign. It allocates only when there is something to do.
 func Fold(s string) string {
-	isUpper := func(r rune) bool { return 'A' <= r && r <= 'Z' }
-	first := strings.IndexFunc(s, isUpper)
-	if first < 0 {
-		return s
+	for i := range len(s) {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			return foldFrom(s, i)
+		}
 	}
+	return s
+}
+
+func foldFrom(s string, first int) string {
 	b := []byte(s)
 	for i, c := range b[first:] {
-		if isUpper(rune(c)) {
+		if 'A' <= c && c <= 'Z' {
 			b[first+i] = c + 'a' - 'A'
 		}
 	}

@@ -272,6 +272,10 @@ func narrow(rnd *rand.Rand, p policy.Principal) (policy.Principal, string) {
 func BenchmarkAllow(b *testing.B) {
 	site := resources["web:site"]
 	site.Public = false
+	ruled := site
+	ruled.Path, ruled.Rules = "acme/web/site", []policy.Rules{{Tenant: acme, Path: "acme", Doc: twentyRoles(b)}}
+	agent := scoped(member(acme, policy.Guest), policy.ScopeRead)
+	agent.Name = "agent-7"
 	tests := []struct {
 		name string
 		p    policy.Principal
@@ -282,6 +286,7 @@ func BenchmarkAllow(b *testing.B) {
 		{"member", member(acme, policy.Writer), policy.RepoRead, site},
 		{"repository token", bound(scoped(member(acme, policy.Writer), policy.ScopeWrite), site.Repo), policy.RepoWrite, site},
 		{"admin", policy.Principal{ID: "usr_a", Admin: true, Scope: policy.ScopeAdmin}, policy.RepoWrite, site},
+		{"last of 20 roles", agent, policy.RepoRead, ruled},
 	}
 	for _, tt := range tests {
 		b.Run(tt.name, func(b *testing.B) {
@@ -293,4 +298,23 @@ func BenchmarkAllow(b *testing.B) {
 			}
 		})
 	}
+}
+
+// twentyRoles is a document whose last role is the one that lets agents read acme/web/site.
+func twentyRoles(b *testing.B) *policy.Document {
+	b.Helper()
+	var text strings.Builder
+	for i := range 20 {
+		resource := fmt.Sprintf("repo/acme/*/x%d", i)
+		if i == 19 {
+			resource = "repo/acme/web/*"
+		}
+		fmt.Fprintf(&text, "[role.r%d]\npermissions = [{ actions = [\"read\"], resource = %q }]\n", i, resource)
+		fmt.Fprintf(&text, "[[assignment]]\nactor_pattern = \"agent-*\"\nroles = [\"r%d\"]\n", i)
+	}
+	doc, err := policy.Parse([]byte(text.String()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return doc
 }
