@@ -17,10 +17,17 @@ type Repo struct {
 	Tenant     id.Tenant
 	TenantPath string
 	Name       string // without .git
+	Path       string // TENANT/NAME
 	Public     bool
 	Created    time.Time
 	Updated    time.Time // of this record
 	Shared     bool      // it may have shares: see SharesFor
+}
+
+// rename sets what a repository is called. Its tenant's path and its name are parts of its path, and take no memory of their own.
+func (r *Repo) rename(tenantPath, name string) {
+	r.Path = tenantPath + "/" + name
+	r.TenantPath, r.Name = r.Path[:len(tenantPath)], r.Path[len(tenantPath)+1:]
 }
 
 // repoKey is a repository's name in lower case.
@@ -55,13 +62,13 @@ func (c *Control) createRepo(ctx context.Context, t id.Tenant, name string, publ
 	defer c.release(key)
 
 	now := c.timestamp()
-	r := Repo{ID: id.NewRepo(), Tenant: t, Name: name, Public: public, Created: now, Updated: now}
+	r := Repo{ID: id.NewRepo(), Tenant: t, Public: public, Created: now, Updated: now}
 	check := func(q conn) error {
 		tenant, err := tenantByID(q, t)
 		if err != nil {
 			return err
 		}
-		r.TenantPath = tenant.Path
+		r.rename(tenant.Path, name)
 		if err := mustBeFree(q, tenant, name, ""); err != nil {
 			return err
 		}
@@ -90,7 +97,7 @@ func (c *Control) createRepo(ctx context.Context, t id.Tenant, name string, publ
 
 // recordRepo says in the audit log what is done with a repository.
 func (q *txn) recordRepo(action string, r Repo, detail string) error {
-	return q.record(audit.Entry{Action: action, Tenant: string(r.Tenant), Resource: "repo/" + r.TenantPath + "/" + r.Name, Detail: detail})
+	return q.record(audit.Entry{Action: action, Tenant: string(r.Tenant), Resource: "repo/" + r.Path, Detail: detail})
 }
 
 func visibility(public bool) string {
@@ -127,10 +134,9 @@ const (
 )
 
 func scanRepo(r row) Repo {
-	return Repo{
-		ID: id.Repo(r.Text(0)), Tenant: id.Tenant(r.Text(1)), TenantPath: r.Text(2), Name: r.Text(3),
-		Public: r.Bool(4), Created: r.Time(5), Updated: r.Time(6), Shared: r.Bool(7),
-	}
+	out := Repo{ID: id.Repo(r.Text(0)), Tenant: id.Tenant(r.Text(1)), Public: r.Bool(4), Created: r.Time(5), Updated: r.Time(6), Shared: r.Bool(7)}
+	out.rename(r.Text(2), r.Text(3))
+	return out
 }
 
 // Repo finds a repository by its identifier.
@@ -185,7 +191,7 @@ func (c *Control) RenameRepo(ctx context.Context, r id.Repo, name string) (Repo,
 		if err := q.recordRepo("repo.rename", *out, "to "+name); err != nil {
 			return err
 		}
-		out.Name = name
+		out.rename(out.TenantPath, name)
 		return mustBeFree(q, Tenant{ID: out.Tenant, Path: out.TenantPath}, name, out.ID)
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ func testRepoLife(t *testing.T, db backend) {
 		return nil
 	})
 	must0(t, err)
-	want := control.Repo{ID: r.ID, Tenant: a.ID, TenantPath: "Acme", Name: "Site", Public: true, Created: clk.t, Updated: clk.t}
+	want := control.Repo{ID: r.ID, Tenant: a.ID, TenantPath: "Acme", Name: "Site", Path: "Acme/Site", Public: true, Created: clk.t, Updated: clk.t}
 	if diff := cmp.Diff(want, r); diff != "" {
 		t.Errorf("created (-want +got):\n%s", diff)
 	}
@@ -67,7 +67,7 @@ func testRepoLife(t *testing.T, db backend) {
 
 	clk.t = clk.t.Add(time.Hour)
 	got, err := c.RenameRepo(t.Context(), r.ID, "Home")
-	want.Name, want.Updated = "Home", clk.t
+	want.Name, want.Path, want.Updated = "Home", "Acme/Home", clk.t
 	if diff := cmp.Diff(want, must(t, got, err)); diff != "" {
 		t.Errorf("renamed (-want +got):\n%s", diff)
 	}

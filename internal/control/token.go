@@ -98,7 +98,7 @@ func makeToken(q *txn, t Token) (Token, string, error) {
 			return Token{}, "", err
 		}
 		tenant, repo, in = r.Tenant, r.ID, r.Tenant
-		detail += ", for " + r.TenantPath + "/" + r.Name
+		detail += ", for " + r.Path
 	}
 	if !t.Expires.IsZero() {
 		detail += ", until " + t.Expires.Format(time.RFC3339)

@@ -104,7 +104,7 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 
 // examine verifies one repository.
 func (n *Node) examine(ctx context.Context, r control.Repo, opts DoctorOptions, report *DoctorReport) error {
-	name := r.TenantPath + "/" + r.Name
+	name := r.Path
 	report.Repos++
 	h, err := n.router.Repo(ctx, r.Tenant, r.ID)
 	if err != nil {

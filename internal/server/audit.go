@@ -40,7 +40,7 @@ func refEntries(r control.Repo, updates []git.RefUpdate, how audit.Outcome, why 
 			action = "ref.delete"
 		}
 		entries[i] = audit.Entry{
-			Action: action, Tenant: string(r.Tenant), Resource: "repo/" + r.TenantPath + "/" + r.Name + "@" + string(u.Name),
+			Action: action, Tenant: string(r.Tenant), Resource: "repo/" + r.Path + "@" + string(u.Name),
 			Outcome: how, Detail: u.Old.String() + " " + u.New.String() + why,
 		}
 	}
@@ -50,6 +50,6 @@ func refEntries(r control.Repo, updates []git.RefUpdate, how audit.Outcome, why 
 // logSetting writes down that a repository's settings are about to be changed, for the same reason.
 func (s *Server) logSetting(ctx context.Context, r control.Repo, what string) error {
 	return s.control.Audit(ctx, audit.Entry{
-		Action: "repo.settings", Tenant: string(r.Tenant), Resource: "repo/" + r.TenantPath + "/" + r.Name, Outcome: audit.Begun, Detail: what,
+		Action: "repo.settings", Tenant: string(r.Tenant), Resource: "repo/" + r.Path, Outcome: audit.Begun, Detail: what,
 	})
 }

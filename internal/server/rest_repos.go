@@ -77,7 +77,7 @@ func (a *restAPI) repoOut(ctx context.Context, r control.Repo) client.Repo {
 	}
 	return client.Repo{
 		ID: r.ID, TenantID: r.Tenant, Tenant: r.TenantPath, Name: r.Name, Visibility: visibility,
-		CloneURL: callOf(ctx).base + "/" + r.TenantPath + "/" + r.Name + ".git", CreatedAt: r.Created, UpdatedAt: r.Updated,
+		CloneURL: callOf(ctx).base + "/" + r.Path + ".git", CreatedAt: r.Created, UpdatedAt: r.Updated,
 	}
 }
 

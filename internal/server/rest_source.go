@@ -42,7 +42,7 @@ func (a *restAPI) setPolicySource(ctx context.Context, p policy.Principal, in *s
 		return nil, err
 	}
 	src := control.PolicySource{
-		Tenant: t.ID, TenantPath: t.Path, Repo: r.ID, RepoTenant: r.Tenant, RepoPath: r.TenantPath + "/" + r.Name,
+		Tenant: t.ID, TenantPath: t.Path, Repo: r.ID, RepoTenant: r.Tenant, RepoPath: r.Path,
 		Ref: string(ref), Path: cleanPath(in.Body.Path), Delegated: in.Body.Delegated, By: p.ID,
 	}
 	text, commit, err := a.policyIn(ctx, src)
