@@ -89,13 +89,13 @@ func (s *Server) authenticate(c *call, r *http.Request) error {
 }
 
 // verdict is the one place where an answer of policy becomes one of ours.
-func verdict(p policy.Principal, a policy.Action, r policy.Resource) error {
+func verdict(p *policy.Principal, a policy.Action, r *policy.Resource) error {
 	switch {
-	case policy.Allow(p, a, r):
+	case policy.Allow(*p, a, *r):
 		return nil
 	case p.Anonymous():
 		return errAnonymous
-	case !policy.Visible(p, r):
+	case !policy.Visible(*p, *r):
 		return errMissing
 	case r.Suspended.Tenants > 0:
 		return suspendedError{r.Suspended.Path}
@@ -127,7 +127,7 @@ func missing(p policy.Principal) error {
 
 // allowServer asks about the server as a whole.
 func (s *Server) allowServer(p policy.Principal, a policy.Action) error {
-	return verdict(p, a, policy.Resource{})
+	return verdict(&p, a, &policy.Resource{})
 }
 
 // repo finds a repository for somebody who wants to do something with it. find looks it up.
@@ -136,22 +136,32 @@ func (s *Server) repo(ctx context.Context, p policy.Principal, a policy.Action, 
 		return control.Repo{}, errAnonymous // whatever the repository: no lookup, no difference
 	}
 	started := time.Now()
-	var res policy.Resource
+	var standing control.Standing
 	r, err := find()
 	if err == nil {
-		if res, err = s.repoResource(ctx, p, r); err == nil {
-			err = verdict(p, a, res)
-		}
+		standing, err = s.control.Standing(ctx, r.Tenant)
+	}
+	if err == nil {
+		err = s.judge(ctx, p, a, r, standing)
 	}
 	if err != nil {
 		return r, blur(ctx, p, started, err)
 	}
 	c := callOf(ctx)
 	c.used = usage.Key{Tenant: r.Tenant, Repo: r.ID}
-	if err := c.charge(s.rates.tenant(c, p, res.Tenant)); err != nil {
+	if err := c.charge(s.rates.tenant(c, p, standing.Lineage)); err != nil {
 		return r, err
 	}
-	return r, c.charge(s.mayUse(ctx, c, r.Tenant))
+	return r, c.charge(s.mayUse(ctx, c, standing.Quotas))
+}
+
+// mayRepo is policy's answer on a repository, whose tenant's standing is known.
+func (s *Server) mayRepo(ctx context.Context, p policy.Principal, a policy.Action, r control.Repo, of control.Standing) error {
+	var res policy.Resource
+	if err := s.describe(ctx, &res, &p, &r, &of); err != nil {
+		return err
+	}
+	return verdict(&p, a, &res)
 }
 
 // tenant finds a tenant for somebody who wants to do something with it.
@@ -164,7 +174,7 @@ func (s *Server) tenant(ctx context.Context, p policy.Principal, a policy.Action
 	if err == nil {
 		var res policy.Resource
 		if res, err = s.tenantResource(ctx, t); err == nil {
-			err = verdict(p, a, res)
+			err = verdict(&p, a, &res)
 		}
 	}
 	if err == nil {
@@ -199,16 +209,21 @@ func blur(ctx context.Context, p policy.Principal, started time.Time, err error)
 }
 
 // repoResource is a repository as policy sees it, for a decision about one principal.
-func (s *Server) repoResource(ctx context.Context, p policy.Principal, r control.Repo) (policy.Resource, error) {
+func (s *Server) repoResource(ctx context.Context, p policy.Principal, r control.Repo) (res policy.Resource, err error) {
 	standing, err := s.control.Standing(ctx, r.Tenant)
-	res := policy.Resource{
-		Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended,
-		Repo: r.ID, Public: r.Public, Path: r.TenantPath + "/" + r.Name,
-	}
-	if err == nil && r.Shared {
-		res.Shared, err = s.control.SharesFor(ctx, r, &p)
+	if err == nil {
+		err = s.describe(ctx, &res, &p, &r, &standing)
 	}
 	return res, err
+}
+
+func (s *Server) describe(ctx context.Context, res *policy.Resource, p *policy.Principal, r *control.Repo, of *control.Standing) (err error) {
+	res.Tenant, res.Rules, res.Suspended = of.Lineage, of.Rules, of.Suspended
+	res.Repo, res.Public, res.Path = r.ID, r.Public, r.Path
+	if r.Shared {
+		res.Shared, err = s.control.SharesFor(ctx, *r, p)
+	}
+	return err
 }
 
 func (s *Server) tenantResource(ctx context.Context, t control.Tenant) (policy.Resource, error) {
@@ -226,7 +241,7 @@ func (s *Server) sponsor(ctx context.Context, p policy.Principal, t id.Tenant) e
 		return err
 	}
 	res := policy.Resource{Tenant: standing.Lineage, Rules: standing.Rules, Suspended: standing.Suspended, Path: standing.Path}
-	return verdict(p, policy.TenantAdmin, res)
+	return verdict(&p, policy.TenantAdmin, &res)
 }
 
 // sponsored finds a tenant for somebody who governs it from above: with tenant.admin of its parent or, at the top, of the server.
@@ -239,7 +254,7 @@ func (s *Server) sponsored(ctx context.Context, p policy.Principal, ref string) 
 	if err == nil && s.sponsor(ctx, p, t.Parent) != nil {
 		var res policy.Resource
 		if res, err = s.tenantResource(ctx, t); err == nil {
-			if err = verdict(p, policy.TenantRead, res); err == nil { // it is theirs to see, and no more
+			if err = verdict(&p, policy.TenantRead, &res); err == nil { // it is theirs to see, and no more
 				err = errSponsor
 			}
 		}

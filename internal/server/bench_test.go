@@ -7,23 +7,26 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/skep-dev/skep/internal/client"
-	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/server"
 )
 
 // nowhere is an answer that nobody reads.
-type nowhere struct{ h http.Header }
+type nowhere struct {
+	h      http.Header
+	status int // as set; 0 is 200
+}
 
-func (n nowhere) Header() http.Header         { return n.h }
-func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
-func (n nowhere) WriteHeader(int)             {}
+func (n *nowhere) Header() http.Header         { return n.h }
+func (n *nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (n *nowhere) WriteHeader(status int)      { n.status = status }
 
 // mutexWait is how many seconds all goroutines of the process have waited for locks.
 func mutexWait() float64 {
@@ -51,7 +54,7 @@ func BenchmarkHotPath(b *testing.B) {
 			if body != "" {
 				r.Body = io.NopCloser(strings.NewReader(body))
 			}
-			s.server.ServeHTTP(nowhere{http.Header{}}, r)
+			s.server.ServeHTTP(&nowhere{h: http.Header{}}, r)
 		}
 	}
 	b.Run("info-refs", func(b *testing.B) {
@@ -63,7 +66,7 @@ func BenchmarkHotPath(b *testing.B) {
 			r := httptest.NewRequest(http.MethodGet, "/default/demo.git/info/refs?service=git-upload-pack", nil)
 			r.SetBasicAuth("any", s.admin)
 			for pb.Next() {
-				s.server.ServeHTTP(nowhere{http.Header{}}, r)
+				s.server.ServeHTTP(&nowhere{h: http.Header{}}, r)
 			}
 		})
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
@@ -76,9 +79,10 @@ func BenchmarkHotPath(b *testing.B) {
 	})
 }
 
-// BenchmarkAuthorisation compares a small fetch, of one commit with one file, with what its three requests spend on finding out
-// who asks, and whether they may. The fetch is all but net/http and the network. One caller is a member two tenants up, the other has
-// its right from the last role of a policy of 20 there.
+// BenchmarkAuthorisation is what finding out whether somebody may fetch takes of a small fetch, of one commit with one file: all but
+// net/http and the network. The same three requests go through the server with policy's decisions and without, in turn, so that
+// whatever else the machine does hits both. What finding out who asks takes is timed by itself. One caller is a member two tenants up,
+// the other has its right from the last role of a policy of 20 there.
 func BenchmarkAuthorisation(b *testing.B) {
 	many := map[string]limit.Quota{"git": {Events: 1 << 29, Per: time.Second}, "tenant": {Events: 1 << 29, Per: time.Second}}
 	s := startSite(b, server.Options{Log: slog.New(slog.DiscardHandler), Rates: many})
@@ -100,13 +104,13 @@ func BenchmarkAuthorisation(b *testing.B) {
 	rules += "[[assignment]]\nactor_pattern = \"agent-*\"\nroles = [\"last\"]\n"
 	result(api.SetPolicy(b.Context(), "acme", client.SetPolicy{Document: rules}))(b)
 
-	repo := result(s.control.RepoByName(b.Context(), "acme/web/site", "demo"))(b)
-	b.Run("member", func(b *testing.B) { compareFetch(b, s, repo, tip, member) })
-	b.Run("last of 20 roles", func(b *testing.B) { compareFetch(b, s, repo, tip, agent) })
+	b.Run("member", func(b *testing.B) { compareFetch(b, s, tip, member) })
+	b.Run("last of 20 roles", func(b *testing.B) { compareFetch(b, s, tip, agent) })
 }
 
-func compareFetch(b *testing.B, s *site, repo control.Repo, tip, token string) {
+func compareFetch(b *testing.B, s *site, tip, token string) {
 	b.Helper()
+	defer s.server.Judge(true)
 	request := func(method, path, body string) *http.Request {
 		r := httptest.NewRequest(method, "/acme/web/site/demo.git"+path, nil)
 		r.Header.Set("Git-Protocol", "version=2")
@@ -117,38 +121,41 @@ func compareFetch(b *testing.B, s *site, repo control.Repo, tip, token string) {
 		}
 		return r
 	}
-	fetch := func() {
-		for _, r := range []*http.Request{
+	fetch := func(judged bool) time.Duration {
+		s.server.Judge(judged)
+		requests := []*http.Request{
 			request(http.MethodGet, "/info/refs?service=git-upload-pack", ""),
 			request(http.MethodPost, "/git-upload-pack", pkt("command=ls-refs\n")+"0001"+pkt("peel\n")+pkt("symrefs\n")+"0000"),
 			request(http.MethodPost, "/git-upload-pack", pkt("command=fetch\n")+"0001"+pkt("ofs-delta\n")+pkt("want "+tip+"\n")+pkt("done\n")+"0000"),
-		} {
-			to := httptest.NewRecorder()
+		}
+		begin := time.Now()
+		for _, r := range requests {
+			to := &nowhere{h: http.Header{}}
 			s.server.ServeHTTP(to, r)
-			if to.Code != http.StatusOK {
-				b.Fatalf("%s: %d %s", r.URL, to.Code, to.Body)
+			if to.status > http.StatusOK {
+				b.Fatalf("%s: %d", r.URL, to.status)
 			}
 		}
+		return time.Since(begin)
 	}
 	ask := request(http.MethodGet, "/info/refs?service=git-upload-pack", "")
-	var fetching, knowing, asking time.Duration
-	for b.Loop() {
+	var with, policyCosts, knowing []time.Duration
+	for first := true; b.Loop(); first = !first {
+		took := map[bool]time.Duration{first: fetch(first)}
+		took[!first] = fetch(!first)
+		with, policyCosts = append(with, took[true]), append(policyCosts, took[true]-took[false])
 		begin := time.Now()
-		fetch()
-		fetched := time.Now()
-		var p policy.Principal
 		for range 3 {
-			p = result(s.server.Authenticate(ask))(b)
+			result(s.server.Authenticate(ask))(b)
 		}
-		known := time.Now()
-		for range 3 {
-			if err := s.server.MayRead(b.Context(), p, repo); err != nil {
-				b.Fatal(err)
-			}
-		}
-		fetching, knowing, asking = fetching+fetched.Sub(begin), knowing+known.Sub(fetched), asking+time.Since(known)
+		knowing = append(knowing, time.Since(begin))
 	}
-	b.ReportMetric(float64(fetching.Nanoseconds())/float64(b.N), "ns/fetch")
-	b.ReportMetric(100*float64(knowing)/float64(fetching), "authentication-%")
-	b.ReportMetric(100*float64(asking)/float64(fetching), "authorisation-%")
+	// The median, because in one of a hundred fetches the garbage collector or another process has the core.
+	median := func(list []time.Duration) float64 {
+		slices.Sort(list)
+		return float64(list[len(list)/2].Nanoseconds())
+	}
+	b.ReportMetric(median(with), "ns/fetch")
+	b.ReportMetric(100*median(knowing)/median(with), "authentication-%")
+	b.ReportMetric(100*median(policyCosts)/median(with), "authorisation-%")
 }

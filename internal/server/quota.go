@@ -92,11 +92,10 @@ func (b *budget) counterOf(op usage.Kind) (control.Quota, *atomic.Int64) {
 }
 
 // mayUse counts a request about a tenant's repository against the quotas of the tenant and of those above it, and is an error
-// if one of them is used up. Most tenants have none, which costs a look into memory.
-func (s *Server) mayUse(ctx context.Context, c *call, t id.Tenant) error {
-	standing, err := s.control.Standing(ctx, t)
-	if err != nil || len(standing.Quotas) == 0 {
-		return err
+// if one of them is used up. Most tenants have none.
+func (s *Server) mayUse(ctx context.Context, c *call, quotas []control.TenantQuotas) error {
+	if len(quotas) == 0 {
+		return nil
 	}
 	op := c.op
 	if op == usage.None {
@@ -104,7 +103,7 @@ func (s *Server) mayUse(ctx context.Context, c *call, t id.Tenant) error {
 	}
 	c.owes = nil
 	var counted []*atomic.Int64
-	for _, q := range standing.Quotas {
+	for _, q := range quotas {
 		b, err := s.budgets.of(ctx, q.Tenant)
 		if err != nil {
 			return err

@@ -29,6 +29,7 @@ import (
 	"github.com/skep-dev/skep/internal/login"
 	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/peer"
+	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/trace"
 	"github.com/skep-dev/skep/internal/usage"
@@ -130,6 +131,9 @@ type Server struct {
 	log     *slog.Logger
 	agent   string // Git's
 
+	// judge is mayRepo. It is a field so that a benchmark can measure what a fetch costs without it: there is no setting for that.
+	judge func(context.Context, policy.Principal, policy.Action, control.Repo, control.Standing) error
+
 	api       http.Handler
 	rates     *rateLimiter
 	sites     otherSites
@@ -151,6 +155,7 @@ type Server struct {
 func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	opts = opts.withDefaults()
 	s := &Server{control: ctl, router: rt, opts: opts, log: opts.Log, agent: "skep/" + opts.Version}
+	s.judge = s.mayRepo
 	bulk := func(places int) *pool {
 		perCaller, perRepo := opts.MaxPerCaller, opts.MaxPerRepo
 		def(&perCaller, half(places))
