@@ -72,7 +72,7 @@ type usageError struct{ error }
 func newRoot() *cobra.Command {
 	root := group("skep", "A Git server in which every repository is a cell of its own, and its command line",
 		newServe(), newDoctor(), newVersion(), newLogin(), newSession(), newRepo(), newImport(), newToken(), newKey(),
-		newTenant(), newShare(), newAccount(), newInvite(), newPrincipal(), newGroup(), newPolicy(), newIssuer(), newCert(),
+		newTenant(), newShare(), newAccount(), newInvite(), newPrincipal(), newGroup(), newPolicy(), newIssuer(), newSSHCA(), newCert(),
 		newSecret(), newUsage(), newAudit())
 	root.Long = `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.
 

@@ -1,7 +1,7 @@
 // Package auth turns a credential into a principal.
 //
-// A credential is a token, a JWT that an issuer of a tenant has signed (package jwt), a client certificate, or the secret of a
-// browser's session.
+// A credential is a token, a JWT that an issuer of a tenant has signed (package jwt), a client certificate, the secret of a
+// browser's session, or an SSH certificate.
 //
 // A token's secret is 256 random bits. Its SHA-256 is stored, and the six digits with which it begins (Mark), so who reads
 // the database cannot act as anybody. A password would need a slow, salted hash because it can be guessed; 256 random bits cannot, and a fast hash lets each

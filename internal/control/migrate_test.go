@@ -74,6 +74,9 @@ var atVersion = []string{
 		VALUES ('ten_2', 'ten_1', 'rep_1', 'refs/heads/main', 'policy.toml', 1, '', 1, 'usr_2');`,
 	10: `INSERT INTO issuer_subject (tenant_id, issuer_id, subject, principal_id) VALUES ('ten_1', 'iss_1', 'who has left', 'usr_gone');`,
 	11: `INSERT INTO former_name (name_key) VALUES ('olga');`,
+	12: `
+	INSERT INTO ssh_authority (tenant_id, authority_id, name, kind, public, fingerprint, scope, max_seconds, created)
+		VALUES ('ten_1', 'sca_1', 'Vault', 'ssh-ed25519', HASH, 'SHA256:y', 'write', 3600, 17);`,
 }
 
 // scriptOf is what was written up to a version.

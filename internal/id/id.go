@@ -30,6 +30,8 @@ type (
 	Session string
 	// Key names an SSH key: key_…
 	Key string
+	// SSHAuthority names an SSH certificate authority that a tenant trusts: sca_…
+	SSHAuthority string
 	// Invitation names an invitation, and is not its secret: inv_…
 	Invitation string
 )
@@ -43,6 +45,7 @@ const (
 	certPrefix      = "crt_"
 	sessionPrefix   = "ses_"
 	keyPrefix       = "key_"
+	authorityPrefix = "sca_"
 	invitePrefix    = "inv_"
 )
 
@@ -69,6 +72,9 @@ func NewSession() Session { return Session(sessionPrefix + fresh()) }
 
 // NewKey makes the identifier of a new SSH key.
 func NewKey() Key { return Key(keyPrefix + fresh()) }
+
+// NewSSHAuthority makes the identifier of an SSH certificate authority.
+func NewSSHAuthority() SSHAuthority { return SSHAuthority(authorityPrefix + fresh()) }
 
 // NewInvitation makes the identifier of a new invitation. It is not the secret.
 func NewInvitation() Invitation { return Invitation(invitePrefix + fresh()) }

@@ -84,6 +84,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerCertificates()
 	a.registerLogins()
 	a.registerSSHKeys()
+	a.registerSSHAuthorities()
 	a.registerRepos()
 	a.registerShares()
 	a.registerRefs()

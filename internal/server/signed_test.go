@@ -103,6 +103,8 @@ func TestSignedAccess(t *testing.T) {
 		{"PUT /api/v2/tenants/acme%2Fweb/issuers/platform/keys", `{"jwks":{"keys":[]}}`, 403},
 		{"PUT /api/v2/tenants/acme%2Fweb/issuers/platform/subjects/root", `{"principal":"admin"}`, 403},
 		{"DELETE /api/v2/tenants/acme%2Fweb/issuers/platform", "", 403},
+		{"POST /api/v2/tenants/acme%2Fweb/ssh-authorities", body(client.AddSSHAuthority{Name: "second", Key: newEd25519(t)}), 403},
+		{"DELETE /api/v2/tenants/acme%2Fweb/ssh-authorities/second", "", 403},
 	}
 	for _, tt := range tests {
 		method, path, _ := strings.Cut(tt.request, " ")

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/rsa"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -9,15 +8,13 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
 const (
 	// maxAuthorizedKey bounds a key's line: RSA of 16384 bits takes below 4 KiB.
 	maxAuthorizedKey = 16 << 10
-	// minRSABits and maxRSABits bound RSA keys: shorter ones can be broken, longer ones make a login slow.
-	minRSABits = 2048
-	maxRSABits = 16384
 	// maxComment is what is kept of a comment as the key's title.
 	maxComment = 100
 )
@@ -50,7 +47,7 @@ func parseAuthorizedKey(text string) (sshKey, error) {
 	case len(options) > 0:
 		return bad("it has options, which do not count here: leave them out")
 	}
-	if err := checkSSHKey(key); err != nil {
+	if err := auth.CheckSSHKey(key); err != nil {
 		return sshKey{}, err
 	}
 	comment = strings.Map(func(r rune) rune {
@@ -63,28 +60,6 @@ func parseAuthorizedKey(text string) (sshKey, error) {
 		comment = strings.ToValidUTF8(comment[:maxComment], "")
 	}
 	return sshKey{kind: key.Type(), wire: key.Marshal(), fingerprint: ssh.FingerprintSHA256(key), comment: comment}, nil
-}
-
-// checkSSHKey says which keys are good enough. What lies on a hardware token is told apart by its type: it is not served yet.
-func checkSSHKey(key ssh.PublicKey) error {
-	switch key.Type() {
-	case ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521:
-		return nil
-	case ssh.KeyAlgoRSA:
-		c, ok := key.(ssh.CryptoPublicKey)
-		if !ok {
-			panic("bug: an RSA key without its numbers")
-		}
-		k, ok := c.CryptoPublicKey().(*rsa.PublicKey)
-		if !ok {
-			panic("bug: an RSA key that is another")
-		}
-		if bits := k.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return fmt.Errorf("SSH key: RSA of %d bits, not %d to %d: make another with ssh-keygen -t ed25519: %w", bits, minRSABits, maxRSABits, errkind.Invalid)
-		}
-		return nil
-	}
-	return fmt.Errorf("SSH key: type %s is not taken: make one with ssh-keygen -t ed25519: %w", clip(key.Type()), errkind.Invalid)
 }
 
 // authorizedLine is what parseAuthorizedKey reads.

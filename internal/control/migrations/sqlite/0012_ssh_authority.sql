@@ -1,0 +1,20 @@
+-- Whose SSH certificates a tenant takes, for its own accounts.
+CREATE TABLE ssh_authority (
+  tenant_id    TEXT NOT NULL REFERENCES tenant (tenant_id) ON DELETE CASCADE,
+  authority_id TEXT NOT NULL,
+  name         TEXT NOT NULL,
+  kind         TEXT NOT NULL,    -- of its key: ssh-ed25519, ssh-rsa, …
+  public       BLOB NOT NULL,    -- in SSH's wire format
+  fingerprint  TEXT NOT NULL,    -- SHA256:…; several tenants may trust the same key
+  scope        TEXT NOT NULL CHECK (scope IN ('read', 'write', 'admin')), -- what its certificates let do
+  max_seconds  INTEGER NOT NULL CHECK (max_seconds >= 0), -- how long one may be good; 0: as long as it says
+  created      INTEGER NOT NULL,
+  used         INTEGER NOT NULL DEFAULT 0,
+  used_from    TEXT NOT NULL DEFAULT '',
+  name_key     TEXT GENERATED ALWAYS AS (lower(name)) VIRTUAL,
+  PRIMARY KEY (tenant_id, authority_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX ssh_authority_by_name ON ssh_authority (tenant_id, name_key);
+CREATE UNIQUE INDEX ssh_authority_by_fingerprint ON ssh_authority (tenant_id, fingerprint);
+CREATE INDEX ssh_authority_by_id ON ssh_authority (authority_id);
