@@ -13,7 +13,7 @@ import (
 func newTenant() *cobra.Command {
 	return group("tenant", "Create, list, move, suspend and delete tenants, and say who is what in them",
 		newTenantCreate(), newTenantList(), newTenantShow(), newTenantMembers(), newTenantGrant(), newTenantRevoke(),
-		newTenantMove(), newTenantSuspend(), newTenantResume(), newTenantDelete(), newTenantRestore(), newTenantExport(), newTenantQuota())
+		newTenantMove(), newTenantSuspend(), newTenantResume(), newTenantDelete(), newTenantRestore(), newTenantExport(), newTenantQuota(), newTenantUsage())
 }
 
 func newTenantCreate() *cobra.Command {

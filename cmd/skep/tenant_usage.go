@@ -14,7 +14,7 @@ import (
 	"github.com/skep-dev/skep/internal/client"
 )
 
-func newUsage() *cobra.Command {
+func newTenantUsage() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "usage TENANT",
 		Short: "Show what a tenant used: operations, bytes and storage",
