@@ -51,6 +51,7 @@ const (
 	RewrapBatch     = rewrapBatch
 	MaxReplies      = maxReplies
 	MaxRepliesOfOne = maxRepliesOfOne
+	ForgetReplies   = forgetReplies
 )
 
 // PendingUses counts the last uses that wait to be written.

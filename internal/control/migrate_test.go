@@ -76,7 +76,8 @@ var atVersion = []string{
 	11: `INSERT INTO former_name (name_key) VALUES ('olga');`,
 	12: `
 	INSERT INTO ssh_authority (tenant_id, authority_id, name, kind, public, fingerprint, scope, max_seconds, created)
-		VALUES ('ten_1', 'sca_1', 'Vault', 'ssh-ed25519', HASH, 'SHA256:y', 'write', 3600, 17);`,
+		VALUES ('ten_1', 'sca_1', 'Vault', 'ssh-ed25519', HASH, 'SHA256:y', 'write', 3600, 17);
+	UPDATE reply SET share = 'ten_1';`,
 }
 
 // scriptOf is what was written up to a version.

@@ -17,7 +17,9 @@ import (
 const (
 	replyTime       = 24 * time.Hour
 	maxReplies      = 10_000
-	maxRepliesOfOne = 1_000 // principal: no one makes the server forget what the others did
+	maxRepliesOfOne = 1_000 // principal
+	// forgetReplies is how many are forgotten at once when there are too many: to find whose costs a look at all of them.
+	forgetReplies = 100
 	// MaxReplyBody bounds an answer that is kept: with its headers it is sealed as a secret is.
 	MaxReplyBody = 32 << 10
 )
@@ -39,6 +41,11 @@ type Reply struct {
 	Status int               // 0: the answer is not kept
 	Why    string            // not
 	Answer Answer
+
+	// Share is among whom the places are divided: the top-level tenant in which the request did something or, if it did so in none, a
+	// tenant or the principal itself. When there are too many answers, those of the greatest share are forgotten first, so that nobody makes
+	// the server forget what others did, by however many principals.
+	Share string
 }
 
 // Answer is what is sealed of a reply.
@@ -97,22 +104,36 @@ func (c *Control) FinishReply(ctx context.Context, k ReplyKey, r Reply) error {
 	sealed, err := c.sealReply(ctx, k, &r)
 	if err == nil {
 		err = c.db.Write(ctx, func(q conn) error {
-			if err := q.Exec("UPDATE reply SET sent = ?, status = ?, why = ?, key_id = ?, wrapped = ?, box = ? WHERE principal_id = ? AND hash = ?",
-				r.Sent, r.Status, r.Why, sealed.KeyID, sealed.Wrapped, sealed.Box, k.Principal, k.Hash); err != nil {
+			if err := q.Exec("UPDATE reply SET sent = ?, status = ?, why = ?, share = ?, key_id = ?, wrapped = ?, box = ? WHERE principal_id = ? AND hash = ?",
+				r.Sent, r.Status, r.Why, r.Share, sealed.KeyID, sealed.Wrapped, sealed.Box, k.Principal, k.Hash); err != nil {
 				return err
 			}
 			if err := q.Exec(`DELETE FROM reply WHERE principal_id = ?1 AND sent IS NOT NULL AND begun <= (SELECT begun FROM reply
 				WHERE principal_id = ?1 AND sent IS NOT NULL ORDER BY begun DESC LIMIT 1 OFFSET ?2)`, k.Principal, maxRepliesOfOne); err != nil {
 				return err
 			}
-			return q.Exec(`DELETE FROM reply WHERE sent IS NOT NULL AND begun <= (SELECT begun FROM reply
-				WHERE sent IS NOT NULL ORDER BY begun DESC LIMIT 1 OFFSET ?)`, maxReplies)
+			return forgetOldReplies(q)
 		})
 	}
 	if err != nil {
 		return fmt.Errorf("remember an answer: %w", err)
 	}
 	return nil
+}
+
+// forgetOldReplies keeps the number of answers below its limit.
+func forgetOldReplies(q conn) error {
+	over, err := exists(q, "SELECT 1 FROM reply WHERE sent IS NOT NULL LIMIT 1 OFFSET ?", maxReplies)
+	if err != nil || !over {
+		return err
+	}
+	var share string
+	_, err = q.First("SELECT share FROM reply WHERE sent IS NOT NULL GROUP BY share ORDER BY count(*) DESC, share LIMIT 1", func(r row) { share = r.Text(0) })
+	if err != nil {
+		return err
+	}
+	return q.Exec(`DELETE FROM reply WHERE (principal_id, hash) IN
+		(SELECT principal_id, hash FROM reply WHERE sent IS NOT NULL AND share = ? ORDER BY begun LIMIT ?)`, share, forgetReplies)
 }
 
 func (c *Control) sealReply(ctx context.Context, k ReplyKey, r *Reply) (secret.Sealed, error) {

@@ -102,6 +102,11 @@ func (s *Server) MayMove(ctx context.Context, p policy.Principal, repo control.R
 	return func(name git.RefName) error { return w.May(name, protocol.Forward) }, err
 }
 
+// ShareOf is among whose remembered answers one is counted.
+func (s *Server) ShareOf(ctx context.Context, p policy.Principal, used id.Tenant) string {
+	return s.shareOf(ctx, &call{principal: p, used: usage.Key{Tenant: used}})
+}
+
 // EventCursor is the cursor after a record of usage.
 func EventCursor(r usage.Record) string { return makeCursor(eventName(r)) }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
 )
 
 // maxIdempotencyKey bounds a key: two UUIDs fit.
@@ -66,8 +67,24 @@ func (s *Server) once(c *call, r *http.Request, do func()) {
 	do()
 	if c.w.status/100 == 2 && c.body.finish() {
 		finished = true
-		s.remembered(ctx, c, s.control.FinishReply(ctx, k, rec.reply(c, r)))
+		reply := rec.reply(c, r)
+		reply.Share = s.shareOf(ctx, c)
+		s.remembered(ctx, c, s.control.FinishReply(ctx, k, reply))
 	}
+}
+
+// shareOf is among whose answers one is counted. A tenant's administrators may make many principals: those count as the tenant, whose
+// they are or in which they have done something.
+func (s *Server) shareOf(ctx context.Context, c *call) string {
+	for _, t := range [...]id.Tenant{c.used.Tenant, c.principal.Within, c.principal.Home} {
+		if t == "" {
+			continue
+		}
+		if standing, err := s.control.Standing(ctx, t); err == nil {
+			return string(standing.Lineage[len(standing.Lineage)-1])
+		}
+	}
+	return string(c.principal.ID)
 }
 
 // remembered notes that the key of a request stays taken, as if it had been cut off.

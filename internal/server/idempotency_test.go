@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/server"
 )
@@ -164,4 +165,28 @@ func TestIdempotentRequestStillRunning(t *testing.T) {
 	}
 	_ = pw.CloseWithError(io.ErrUnexpectedEOF)
 	<-done
+}
+
+// TestRememberedAnswersHaveAShare: what is done in a tenant is the top-level tenant's, however many principals it has.
+func TestRememberedAnswersHaveAShare(t *testing.T) {
+	s := startSite(t, server.Options{})
+	top := result(s.control.CreateTenant(t.Context(), "acme"))(t).ID
+	below := result(s.control.CreateTenant(t.Context(), "acme/web"))(t).ID
+	olga := policy.Principal{ID: "usr_olga"}
+	for _, tt := range []struct {
+		name string
+		p    policy.Principal
+		used id.Tenant
+		want string
+	}{
+		{"in a child", olga, below, string(top)},
+		{"in none", olga, "", "usr_olga"},
+		{"in one that is gone", olga, "ten_gone", "usr_olga"},
+		{"an issuer's, in none", policy.Principal{ID: "iss_1:agent-7", Within: below}, "", string(top)},
+		{"an account, in none", policy.Principal{ID: "usr_ci", Home: below}, "", string(top)},
+	} {
+		if got := s.server.ShareOf(t.Context(), tt.p, tt.used); got != tt.want {
+			t.Errorf("%s: the share of %s, want %s", tt.name, got, tt.want)
+		}
+	}
 }

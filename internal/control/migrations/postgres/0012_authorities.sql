@@ -1,3 +1,5 @@
+-- SSH certificate authorities, and a fairer division of what is remembered of requests.
+
 -- Whose SSH certificates a tenant takes, for its own accounts.
 CREATE TABLE ssh_authority (
   tenant_id    TEXT COLLATE "C" NOT NULL REFERENCES tenant (tenant_id) ON DELETE CASCADE,
@@ -18,3 +20,8 @@ CREATE TABLE ssh_authority (
 CREATE UNIQUE INDEX ssh_authority_by_name ON ssh_authority (tenant_id, name_key);
 CREATE UNIQUE INDEX ssh_authority_by_fingerprint ON ssh_authority (tenant_id, fingerprint);
 CREATE INDEX ssh_authority_by_id ON ssh_authority (authority_id);
+
+-- Among whom the places of remembered answers are divided: a tenant or a principal. '' of those from before.
+ALTER TABLE reply ADD COLUMN share TEXT COLLATE "C" NOT NULL DEFAULT '';
+
+CREATE INDEX reply_of_share ON reply (share, begun) WHERE sent IS NOT NULL;
