@@ -274,6 +274,29 @@ func (c *Control) speaker(ctx context.Context, i Issuer, claims jwt.Claims, refu
 	return credential{principal: p, expires: claims.Expires, repo: claims.Repo, issuer: i.ID}, nil
 }
 
+// SignedActor is the principal that a JWT of an issuer speaks for, by the name TENANT/ISSUER:SUB, with claims that limit nothing: for
+// questions about somebody else, as Actor answers them. A JWT that would be refused is nobody's.
+func (c *Control) SignedActor(ctx context.Context, name string) (policy.Principal, error) {
+	full, sub, ok := strings.Cut(name, ":")
+	i := strings.LastIndexByte(full, '/')
+	if !ok || i < 0 {
+		return policy.Principal{}, notFound("principal " + clip(name))
+	}
+	t, err := c.TenantByPath(ctx, full[:i])
+	if err != nil {
+		return policy.Principal{}, err
+	}
+	issuer, _, err := c.Issuer(ctx, t.ID, full[i+1:])
+	if err != nil {
+		return policy.Principal{}, err
+	}
+	cred, err := c.speaker(ctx, issuer, jwt.Claims{Subject: sub}, nil)
+	if r, ok := errors.AsType[auth.Refusal](err); ok {
+		return policy.Principal{}, fmt.Errorf("%s: %w", string(r), errkind.NotFound)
+	}
+	return cred.principal, err
+}
+
 const (
 	maxSubject = 150
 	// subjectMarks keep a name from looking like two, in logs, commits and policies.

@@ -10,6 +10,7 @@ import (
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
@@ -90,7 +91,7 @@ func (a *restAPI) checkPolicy(ctx context.Context, p policy.Principal, in *struc
 	}
 	who := p
 	var other *control.Principal
-	if in.Body.Principal != "" {
+	if in.Body.Principal != "" && in.Body.Principal != p.Name {
 		found, err := a.findPrincipal(ctx, in.Body.Principal)
 		if err != nil && !errIsMissing(err) {
 			return nil, err
@@ -104,14 +105,21 @@ func (a *restAPI) checkPolicy(ctx context.Context, p policy.Principal, in *struc
 		return nil, err
 	}
 	if other != nil {
-		if who, err = a.control.Actor(ctx, other.ID); err != nil {
+		if other.ID != "" {
+			who, err = a.control.Actor(ctx, other.ID)
+		} else {
+			who, err = a.control.SignedActor(ctx, in.Body.Principal)
+		}
+		if err != nil {
 			if errIsMissing(err) {
 				err = errNoPrincipal
 			}
 			return nil, err
 		}
-		if who.Home != "" && !slices.Contains(res.Tenant, who.Home) && a.allowServer(p, policy.SystemAdmin) != nil {
-			return nil, errNoPrincipal // another tenant's account is nobody here: see member
+		for _, its := range [...]id.Tenant{who.Home, who.Within} {
+			if its != "" && !slices.Contains(res.Tenant, its) && a.allowServer(p, policy.SystemAdmin) != nil {
+				return nil, errNoPrincipal // another tenant's account is nobody here: see member
+			}
 		}
 		if res.Repo != "" { // what is shared with them, not with who asks
 			repo, err := a.control.Repo(ctx, res.Repo)

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -255,5 +256,59 @@ func TestAttackManySubjects(t *testing.T) {
 	}
 	if want := []int{200, 200, 200, 429, 429}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("requests of several subjects = %v, want %v", got, want)
+	}
+}
+
+// TestPolicyCheckOfSubs: whoever administers a repository asks about those for whom an issuer speaks, and is told what they then get.
+func TestPolicyCheckOfSubs(t *testing.T) {
+	s := newSignedSite(t, server.Options{}, policy.Reader)
+	ctx, owner := t.Context(), s.api(s.owner)
+	document := "[role.agent]\npermissions = [{ actions = [\"push\"], resource = \"repo/acme/web/site@refs/heads/agents/*\" }]\n" +
+		"[[assignment]]\nactor = \"acme/web/platform:agent-7\"\nroles = [\"agent\"]\n"
+	result(owner.SetPolicy(ctx, "acme/web", client.SetPolicy{Document: document}))(t)
+	if err := owner.MapSubject(ctx, "acme/web", "platform", "me", "olga"); err != nil {
+		t.Fatal(err)
+	}
+	const site, own = "repo/acme/web/site", "repo/acme/web/site@refs/heads/agents/1"
+	for _, tt := range []struct {
+		as, resource string
+		action       policy.Action
+		want         bool
+	}{
+		{"acme/web/platform:agent-7", site, policy.RepoRead, true},
+		{"acme/web/platform:agent-7", own, policy.RefPush, true},
+		{"acme/web/platform:agent-8", own, policy.RefPush, false},
+		{"ACME/web/Platform:agent-7", own, policy.RefPush, true},
+		{"acme/web/platform:me", site, policy.RepoAdmin, false}, // olga is the owner, and a reader as the issuer's
+		{"olga", site, policy.RepoAdmin, true},
+	} {
+		d, err := owner.CheckPolicy(ctx, client.CheckPolicy{Principal: tt.as, Action: tt.action, Resource: tt.resource})
+		if err != nil || d.Allowed != tt.want {
+			t.Errorf("may %s do %s on %s: %+v, %v, want %v", tt.as, tt.action, tt.resource, d, err, tt.want)
+		}
+	}
+	agent := s.api(s.sign(nil))
+	if d, err := agent.CheckPolicy(ctx, client.CheckPolicy{Principal: "acme/web/platform:agent-7", Action: policy.RefPush, Resource: own}); err != nil || !d.Allowed {
+		t.Errorf("agent-7 about itself: %+v, %v", d, err)
+	}
+	ask := func(c *client.Client, as, resource string) error {
+		return second(c.CheckPolicy(ctx, client.CheckPolicy{Principal: as, Action: policy.RepoRead, Resource: resource}))
+	}
+	mallory := s.api(s.member("mallory", result(s.control.TenantByPath(ctx, "other"))(t).ID, policy.Owner))
+	for what, err := range map[string]error{
+		"no issuer":           ask(owner, "acme/web/gone:agent-7", site),
+		"no tenant":           ask(owner, "gone/platform:agent-7", site),
+		"no sub":              ask(owner, "acme/web/platform:", site),
+		"no name":             ask(owner, ":agent-7", site),
+		"a sub that is none":  ask(owner, "acme/web/platform:a b", site),
+		"of another's issuer": ask(mallory, "acme/web/platform:agent-7", "repo/other/open"),
+		"of what she cannot":  ask(mallory, "acme/web/platform:agent-7", site),
+	} {
+		if !errors.Is(err, errkind.NotFound) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := ask(agent, "acme/web/platform:agent-8", site); !errors.Is(err, errkind.Forbidden) {
+		t.Errorf("a reader about another: %v", err)
 	}
 }
