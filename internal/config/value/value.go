@@ -32,30 +32,48 @@ const (
 	MaxBytes = 256 << 10 // of the canonical text
 )
 
+// Limits are what DecodeWithin and NormalizeWithin allow: whole documents have other ones than a field's value.
+type Limits struct {
+	Depth int // lists and maps within each other
+	Bytes int // of the text; NormalizeWithin has none to measure
+}
+
 // Decode reads one value from JSON. Numbers without a point and an exponent are int64, and those that do not fit are refused:
 // to make a float of them would change them.
 func Decode(data []byte) (any, error) {
-	if len(data) > MaxBytes {
-		return nil, fmt.Errorf("read value: it has %d bytes, and %d are allowed: %w", len(data), MaxBytes, errkind.Invalid)
+	return DecodeWithin(data, Limits{Depth: MaxDepth, Bytes: MaxBytes})
+}
+
+// DecodeWithin is Decode with other limits.
+func DecodeWithin(data []byte, limits Limits) (any, error) {
+	if len(data) > limits.Bytes {
+		return nil, fmt.Errorf("read value: it has %d bytes, and %d are allowed: %w", len(data), limits.Bytes, errkind.Invalid)
 	}
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("read value: it is not UTF-8: %w", errkind.Invalid)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	v, err := decode(d, 0)
+	v, err := decode(d, limits, 0)
 	if err == nil {
 		if _, more := d.Token(); !errors.Is(more, io.EOF) {
 			err = errors.New("more follows after the value")
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read value: %w: %w", err, errkind.Invalid)
+		line, column := place(data[:d.InputOffset()])
+		return nil, fmt.Errorf("read value: line %d column %d: %w: %w", line, column, err, errkind.Invalid)
 	}
 	return v, nil
 }
 
-func decode(d *json.Decoder, depth int) (any, error) {
+// place gives the line and the column, both from 1, of what follows after a text.
+func place(text []byte) (line, column int) {
+	start := bytes.LastIndexByte(text, '\n') + 1
+	return bytes.Count(text, []byte("\n")) + 1, utf8.RuneCount(text[start:]) + 1
+}
+
+func decode(d *json.Decoder, limits Limits, depth int) (any, error) {
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
@@ -64,22 +82,22 @@ func decode(d *json.Decoder, depth int) (any, error) {
 	case json.Number:
 		return number(t.String())
 	case json.Delim:
-		if depth >= MaxDepth {
-			return nil, fmt.Errorf("it is deeper than %d levels", MaxDepth)
+		if depth >= limits.Depth {
+			return nil, fmt.Errorf("it is deeper than %d levels", limits.Depth)
 		}
 		if t == '[' {
-			return decodeList(d, depth+1)
+			return decodeList(d, limits, depth+1)
 		}
-		return decodeMap(d, depth+1)
+		return decodeMap(d, limits, depth+1)
 	default:
 		return t, nil
 	}
 }
 
-func decodeList(d *json.Decoder, depth int) (any, error) {
+func decodeList(d *json.Decoder, limits Limits, depth int) (any, error) {
 	list := []any{}
 	for d.More() {
-		v, err := decode(d, depth)
+		v, err := decode(d, limits, depth)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +107,7 @@ func decodeList(d *json.Decoder, depth int) (any, error) {
 	return list, err
 }
 
-func decodeMap(d *json.Decoder, depth int) (any, error) {
+func decodeMap(d *json.Decoder, limits Limits, depth int) (any, error) {
 	m := map[string]any{}
 	for d.More() {
 		t, err := d.Token()
@@ -100,7 +118,7 @@ func decodeMap(d *json.Decoder, depth int) (any, error) {
 		if _, twice := m[key]; twice {
 			return nil, fmt.Errorf("the key %q is there twice", key)
 		}
-		if m[key], err = decode(d, depth); err != nil {
+		if m[key], err = decode(d, limits, depth); err != nil {
 			return nil, err
 		}
 	}
@@ -213,14 +231,19 @@ func appendString(to []byte, s string) []byte {
 // Normalize makes a value of what a parser of another format left: integers and floats of every size, maps and lists of every type.
 // What cannot be a value is refused, with the way to it: `ports[2]: NaN is no number`.
 func Normalize(v any) (any, error) {
-	n, err := normalize(v, 0)
+	return NormalizeWithin(v, Limits{Depth: MaxDepth})
+}
+
+// NormalizeWithin is Normalize with other limits.
+func NormalizeWithin(v any, limits Limits) (any, error) {
+	n, err := normalize(v, limits.Depth)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errkind.Invalid)
 	}
 	return n, nil
 }
 
-func normalize(v any, depth int) (any, error) {
+func normalize(v any, left int) (any, error) {
 	switch v := v.(type) {
 	case nil:
 		return nil, nil
@@ -250,30 +273,30 @@ func normalize(v any, depth int) (any, error) {
 		}
 		return positiveZero(f), nil
 	case r.Kind() == reflect.String:
-		return normalize(r.String(), depth)
-	case depth >= MaxDepth:
-		return nil, fmt.Errorf("it is deeper than %d levels", MaxDepth)
+		return normalize(r.String(), left)
+	case left == 0:
+		return nil, errors.New("more lists and maps stand in each other than are allowed")
 	case r.Kind() == reflect.Slice || r.Kind() == reflect.Array:
-		return normalizeList(r, depth+1)
+		return normalizeList(r, left-1)
 	case r.Kind() == reflect.Map:
-		return normalizeMap(r, depth+1)
+		return normalizeMap(r, left-1)
 	default:
 		return nil, fmt.Errorf("a %T is no value", v)
 	}
 }
 
-func normalizeList(r reflect.Value, depth int) (any, error) {
+func normalizeList(r reflect.Value, left int) (any, error) {
 	list := make([]any, r.Len())
 	for i := range list {
 		var err error
-		if list[i], err = normalize(r.Index(i).Interface(), depth); err != nil {
+		if list[i], err = normalize(r.Index(i).Interface(), left); err != nil {
 			return nil, fmt.Errorf("[%d]: %w", i, err)
 		}
 	}
 	return list, nil
 }
 
-func normalizeMap(r reflect.Value, depth int) (any, error) {
+func normalizeMap(r reflect.Value, left int) (any, error) {
 	m := make(map[string]any, r.Len())
 	for it := r.MapRange(); it.Next(); {
 		key := it.Key()
@@ -284,7 +307,7 @@ func normalizeMap(r reflect.Value, depth int) (any, error) {
 			return nil, fmt.Errorf("the key %v of a map is no string: quote it", key)
 		}
 		var err error
-		if m[key.String()], err = normalize(it.Value().Interface(), depth); err != nil {
+		if m[key.String()], err = normalize(it.Value().Interface(), left); err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 	}

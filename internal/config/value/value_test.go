@@ -101,3 +101,28 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestDecodeWithin(t *testing.T) {
+	deep := []byte(strings.Repeat("[", 33) + strings.Repeat("]", 33))
+	v, err := value.DecodeWithin(deep, value.Limits{Depth: 33, Bytes: 66})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := value.NormalizeWithin(v, value.Limits{Depth: 33}); err != nil {
+		t.Error(err)
+	}
+	if _, err := value.Normalize(v); err == nil {
+		t.Error("Normalize took 33 levels")
+	}
+	if _, err := value.DecodeWithin(deep, value.Limits{Depth: 33, Bytes: 65}); err == nil {
+		t.Error("66 bytes were read where 65 are allowed")
+	}
+}
+
+// A mistake in a file is found by its line.
+func TestDecodeSaysWhere(t *testing.T) {
+	_, err := value.Decode([]byte("{\n  \"é\": 1,\n  \"a\": tru\n}"))
+	if err == nil || !strings.Contains(err.Error(), "line 3 column ") {
+		t.Errorf("%v, want line 3", err)
+	}
+}
