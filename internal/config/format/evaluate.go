@@ -26,6 +26,7 @@ const (
 	maxSource  = 1 << 20              // of a source, which people write
 	evalStack  = 64 << 20             // of one goroutine: parsers call themselves as deep as the source says
 	evalMemory = 512 << 20            // of the heap
+	evalTime   = 2 * time.Minute      // after which it ends by itself, should nobody be there any more to end it
 	evalLook   = 5 * time.Millisecond // how often the heap is looked at
 )
 
@@ -106,10 +107,13 @@ func Evaluate(language, name string, source io.Reader, out io.Writer) error {
 	go func() { answers <- evaluate(language, name, string(data)) }()
 	tick := time.NewTicker(evalLook)
 	defer tick.Stop()
+	end := time.After(evalTime)
 	for {
 		select {
 		case a := <-answers:
 			return json.NewEncoder(out).Encode(a)
+		case <-end:
+			return fmt.Errorf("it took more than %s", evalTime)
 		case <-tick.C:
 			if heap() > evalMemory {
 				a := evaluation{Error: fmt.Sprintf("it takes more than %d MiB of memory", evalMemory>>20), TooLarge: true}

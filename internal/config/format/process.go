@@ -23,6 +23,7 @@ const (
 // process is a program that gets its input on stdin and answers on stdout.
 type process struct {
 	command []string
+	dir     string // where it runs; "" is where we do
 	timeout time.Duration
 }
 
@@ -36,6 +37,7 @@ func (p process) run(ctx context.Context, stdin []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took more than %s: %w", timeout, errkind.TooLarge))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.command[0], p.command[1:]...) //nolint:gosec // the command is the configuration's
+	cmd.Dir = p.dir
 	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
 		if v, set := os.LookupEnv(name); set {
 			cmd.Env = append(cmd.Env, name+"="+v)
@@ -56,21 +58,21 @@ func (p process) run(ctx context.Context, stdin []byte) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w%s: %w", err, said(&stderr), errkind.Invalid)
 	}
-	return stdout.Bytes(), nil
+	return stdout.kept.Bytes(), nil
 }
 
 // said is what a program wrote to stderr, for an error.
 func said(stderr *limitedBuffer) string {
-	text := strings.ToValidUTF8(strings.TrimSpace(stderr.String()), "\ufffd")
+	text := strings.ToValidUTF8(strings.TrimSpace(stderr.kept.String()), "\ufffd")
 	if text == "" {
 		return ""
 	}
 	return ": " + text
 }
 
-// limitedBuffer keeps the first bytes that are written to it.
+// limitedBuffer keeps the first bytes that are written to it. It is no bytes.Buffer, whose ReadFrom would know of no limit.
 type limitedBuffer struct {
-	bytes.Buffer
+	kept   bytes.Buffer
 	limit  int
 	full   func() // called when more comes; nil to go on and drop it
 	passed bool
@@ -78,12 +80,12 @@ type limitedBuffer struct {
 
 // Write keeps what fits, and takes all.
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if room := b.limit - b.Len(); len(p) > room {
+	if room := b.limit - b.kept.Len(); len(p) > room {
 		if b.passed = true; b.full != nil {
 			b.full()
 		}
-		b.Buffer.Write(p[:room])
+		b.kept.Write(p[:room])
 		return len(p), nil
 	}
-	return b.Buffer.Write(p)
+	return b.kept.Write(p)
 }
