@@ -36,8 +36,8 @@ const heapInUse = "/memory/classes/heap/objects:bytes"
 // Evaluator reads Jsonnet and CUE, which are programs: a few characters can ask for all of a machine's memory, or run for ever, and
 // neither library can be stopped. So each source is evaluated by a process of its own, which has limits and can be ended.
 type Evaluator struct {
-	// Command is the program and its first arguments. The language and the file's name follow; what it does is to call Evaluate
-	// with them, and to end.
+	// Command is the program and its first arguments. The language and the file's name follow, which may start with a dash; what
+	// it does is to call Evaluate with them, and to end.
 	Command []string
 	// Timeout is how long an evaluation may take; 10 s by default.
 	Timeout time.Duration

@@ -26,6 +26,7 @@ const (
 	MaxBytes = 16 << 20
 	MaxDepth = value.MaxDepth + 8 // lists and maps within each other
 	MaxItems = 1 << 20            // values in a document, with those that a YAML alias repeats
+	maxMarks = 2 * MaxItems       // what divides values from each other, where a library keeps some 200 bytes for each
 )
 
 // Format is a way to write configuration as text. Every format is a Serializer, a Parser, or both.
@@ -109,6 +110,21 @@ func checkSize(name string, data []byte) error {
 	}
 	if !utf8.Valid(data) {
 		return fmt.Errorf("%s: it is not UTF-8: save it as UTF-8: %w", name, errkind.Invalid)
+	}
+	return nil
+}
+
+// checkMarks refuses what a library would make too large a tree of. No value comes without one of these characters.
+func checkMarks(name string, data []byte) error {
+	marks := 0
+	for _, c := range data {
+		switch c {
+		case '\n', ',', ':', '=', '[', '{', '-', '?':
+			marks++
+		}
+	}
+	if marks > maxMarks {
+		return fmt.Errorf("%s: it has too many values: %w", name, errkind.TooLarge)
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ func newHCL() Format {
 // normal, and the first one may follow a byte order mark.
 var hclName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
+// maxHCLBytes bounds a text that is read: a token takes some 100 bytes, and may have one character.
+const maxHCLBytes = 4 << 20
+
 // maxHCLLabels bounds the maps within maps that a block stands for.
 const maxHCLLabels = 4
 
@@ -128,6 +131,9 @@ func hclTokens(v any) hclwrite.Tokens {
 }
 
 func readHCL(name string, data []byte) (any, error) {
+	if len(data) > maxHCLBytes {
+		return nil, fmt.Errorf("%s: it has %d bytes, and %d are allowed: %w", name, len(data), maxHCLBytes, errkind.TooLarge)
+	}
 	if err := checkHCLTokens(name, data); err != nil {
 		return nil, err
 	}

@@ -69,6 +69,9 @@ func withoutNil(v any, path string) (any, error) {
 }
 
 func readTOML(name string, data []byte) (any, error) {
+	if err := checkMarks(name, data); err != nil {
+		return nil, err
+	}
 	var m map[string]any
 	if err := toml.Unmarshal(data, &m); err != nil {
 		if at, ok := errors.AsType[*toml.DecodeError](err); ok {

@@ -124,6 +124,9 @@ func readYAML(name string, data []byte) (any, error) {
 
 // parseYAML reads the one document of a file. It is nil for an empty file.
 func parseYAML(name string, data []byte) (*yaml.Node, error) {
+	if err := checkMarks(name, data); err != nil {
+		return nil, err
+	}
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	err := d.Decode(&doc)
