@@ -12,7 +12,7 @@ import (
 // evaluator runs this test program again, as one that evaluates.
 func evaluator() format.Evaluator {
 	// With the race detector, on a busy machine, the time of the tests of memory is long.
-	return format.Evaluator{Command: []string{os.Args[0], "evaluate"}, Timeout: time.Minute}
+	return format.Evaluator{Command: []string{os.Args[0], "evaluate"}, Timeout: 10 * time.Minute}
 }
 
 func TestMain(m *testing.M) {

@@ -56,13 +56,13 @@ id = "lines"
 display_name = "Lines"
 alternate_extensions = ["ln"]
 command = ["./plugin"]
-timeout = "1m"
+timeout = "10m"
 
 [[plugin]]
 id = "wasm-lines"
 extension = "wl"
 wasm = "plugin.wasm"
-timeout = "1m"
+timeout = "10m"
 `
 
 // A program and a WASM module write a format by the same protocol, found like a built-in one.
@@ -117,28 +117,27 @@ func TestPlugins(t *testing.T) {
 			all.Wait()
 		})
 	}
+	t.Run("a module is alone, in a bounded memory", func(t *testing.T) {
+		s := loaded.Serializers[1]
+		if got, err := s.Marshal(t.Context(), map[string]any{"do": "look"}); string(got) != "0 [wasm-lines]\n" || err != nil {
+			t.Errorf("it sees %q, %v", got, err)
+		}
+		if _, err := s.Marshal(t.Context(), map[string]any{"do": "memory"}); !errors.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "out of memory") {
+			t.Errorf("%v, want the limit of its memory", err)
+		}
+	})
 }
 
-// A module sees nothing of the machine, and may take a bounded memory.
-func TestWASMIsAlone(t *testing.T) {
-	dir := t.TempDir()
-	buildPlugin(t, dir, "plugin.wasm", "GOOS=wasip1", "GOARCH=wasm")
-	loaded, err := plugins(t, dir, "[[plugin]]\nid = \"w\"\nwasm = \"plugin.wasm\"\ntimeout = \"1m\"\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := loaded.Serializers[0].Marshal(t.Context(), map[string]any{"do": "look"}); string(got) != "0 [w]\n" || err != nil {
-		t.Errorf("it sees %q, %v", got, err)
-	}
-	if _, err := loaded.Serializers[0].Marshal(t.Context(), map[string]any{"do": "memory"}); !errors.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "out of memory") {
-		t.Errorf("%v, want the limit of its memory", err)
-	}
-}
+// looping is a module whose _start is a loop without an end.
+var looping = []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x07\x0a\x01\x06_start\x00\x00" +
+	"\x0a\x09\x01\x07\x00\x03\x40\x0c\x00\x0b\x0b")
 
 // What does not end is ended, with what it started.
 func TestPluginTimeout(t *testing.T) {
 	dir := t.TempDir()
-	buildPlugin(t, dir, "plugin.wasm", "GOOS=wasip1", "GOARCH=wasm")
+	if err := os.WriteFile(filepath.Join(dir, "loop.wasm"), looping, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	loaded, err := plugins(t, dir, `
 [[plugin]]
 id = "shell"
@@ -146,14 +145,14 @@ command = ["sh", "-c", "sleep 1000; true"]
 timeout = "200ms"
 [[plugin]]
 id = "wasm"
-wasm = "plugin.wasm"
+wasm = "loop.wasm"
 timeout = "200ms"
 `)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range loaded.Serializers {
-		_, err := s.Marshal(t.Context(), map[string]any{"do": "loop"})
+		_, err := s.Marshal(t.Context(), nil)
 		if !errors.Is(err, errkind.TooLarge) || !strings.Contains(err.Error(), "it took more than 200ms") {
 			t.Errorf("%s: %v, want the end of its time", s.ID(), err)
 		}
