@@ -1,0 +1,4 @@
+package milestone
+
+// DecodeManifest is opened for its fuzz target.
+var DecodeManifest = decodeManifest
