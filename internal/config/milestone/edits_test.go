@@ -2,7 +2,6 @@ package milestone_test
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -278,26 +277,5 @@ func TestEditsThatCannotBe(t *testing.T) {
 	}
 	if _, err := milestone.ReadEdits(t.Context(), newRepo(t), e.state, "main", readJSON); !errors.Is(err, errkind.NotFound) {
 		t.Errorf("ReadEdits without a milestone: %v", err)
-	}
-}
-
-// BenchmarkCreate is of a document with 10,000 entities, a tenth of which change between milestones.
-func BenchmarkCreate(b *testing.B) {
-	d, r := newDoc(b, everySchema), newRepo(b)
-	for i := range 10_000 {
-		d.must("ann", &config.Request{Kind: config.InsertEntity, Entity: fmt.Sprintf("route.r%d", i), Fields: map[string]any{
-			"path": fmt.Sprintf("/r/%d", i), "weight": int64(i), "tags": []any{"p", "q"}, "labels": map[string]any{"k": "v"},
-		}})
-	}
-	d.mustCreate(b, r, milestone.Options{})
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		for range 1000 {
-			n++
-			d.set("ann", fmt.Sprintf("route.r%d", n%10_000), "path", fmt.Sprintf("/changed/%d", n))
-		}
-		b.StartTimer()
-		d.mustCreate(b, r, milestone.Options{})
 	}
 }
