@@ -93,9 +93,9 @@ func (c *Clock) Next() HLC {
 // not noticed: a single clock that is wrong must not carry everybody's along.
 func (c *Clock) Observe(h HLC, drift time.Duration) error {
 	now := c.now()
-	if h > now && (h-now).Time().UnixMicro() > drift.Microseconds() {
+	if ahead := uint64(h - min(h, now)); ahead > uint64(max(drift.Microseconds(), 0)) { //nolint:gosec // it is not negative
 		return fmt.Errorf("clock_drift: %s is %s ahead of this clock, and %s is allowed: set the clock of whoever sent it: %w",
-			h, time.Duration(h-now)*time.Microsecond, drift, errkind.Invalid) //nolint:gosec // both are far below 2^63
+			h, h.Time().Sub(now.Time()), drift, errkind.Invalid)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
