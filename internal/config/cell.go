@@ -26,6 +26,7 @@ type cell struct {
 	last *crdt.LWW        // lww; of set and map: whether the environment has a value of its own
 	ext  *crdt.Extreme    // max, min
 	set  *crdt.ORSet      // set
+	cut  *crdt.LWW        // set: the latest removal, of which the set itself keeps nothing
 	grow *crdt.Grow       // grow
 	mvr  *crdt.MVR        // review, and other strategies with conflict = "review"
 	keys map[string]*cell // map
@@ -33,6 +34,15 @@ type cell struct {
 
 // tell tells a cell of a write.
 func (c *cell) tell(w *Write, e *crdt.Entry, known func(crdt.Dot) bool) {
+	if w.Merge == schema.Review || w.Reviewed {
+		if c.mvr == nil {
+			c.mvr = new(crdt.MVR)
+		}
+		c.mvr.Put(e, w.Seen, known)
+	}
+	if w.Do == Note {
+		return
+	}
 	switch w.Merge {
 	case schema.LWW:
 		c.register().Put(e)
@@ -58,13 +68,7 @@ func (c *cell) tell(w *Write, e *crdt.Entry, known func(crdt.Dot) bool) {
 		}
 	case schema.PerKey, mapOfMax, mapOfMin:
 		c.tellMap(w, e, known)
-	case schema.Review: // below
-	}
-	if w.Merge == schema.Review || w.Reviewed {
-		if c.mvr == nil {
-			c.mvr = new(crdt.MVR)
-		}
-		c.mvr.Put(e, w.Seen, known)
+	case schema.Review: // above
 	}
 }
 
@@ -84,6 +88,10 @@ func (c *cell) tellSet(w *Write, e *crdt.Entry, known func(crdt.Dot) bool) {
 		c.set.Add(elementKey(w.Value), e)
 	case Remove:
 		c.set.Remove(elementKey(w.Value), w.Seen, known)
+		if c.cut == nil {
+			c.cut = new(crdt.LWW)
+		}
+		c.cut.Put(e)
 	default:
 		c.register().Put(e)
 	}
@@ -103,7 +111,7 @@ func (c *cell) tellMap(w *Write, e *crdt.Entry, known func(crdt.Dot) bool) {
 		c.keys[w.Key] = k
 	}
 	of := *w
-	of.Merge = ofKeys(w.Merge)
+	of.Merge, of.Reviewed = ofKeys(w.Merge), false
 	k.tell(&of, e, known)
 }
 
@@ -120,11 +128,20 @@ func (c *cell) present(f *schema.Field) bool {
 		return valued(c.ext.Winner(order(f.Merge)))
 	}
 	for _, k := range c.keys {
-		if valued(k.winner(ofKeys(strategy(f)))) {
+		if e := k.winner(ofKeys(strategy(f))); valued(e) || f.Overlay == schema.Union && c.hides(e) {
 			return true
 		}
 	}
-	return c.last != nil && valued(c.last.Best)
+	return c.owned()
+}
+
+// owned reports whether somebody said of a set or map that the environment has its own, whatever is left in it.
+func (c *cell) owned() bool { return c != nil && c.last != nil && valued(c.last.Best) }
+
+// hides reports whether a key of a map was taken away by itself, which also holds against what is merged with the map. Where the whole map was
+// unset or emptied later, it does not any more.
+func (c *cell) hides(key *crdt.Entry) bool {
+	return key != nil && key.Value == nil && (c.last == nil || c.last.Best == nil || key.Compare(c.last.Best) > 0)
 }
 
 func valued(e *crdt.Entry) bool { return e != nil && e.Value != nil }
@@ -303,6 +320,9 @@ func (c *cell) entries() []*crdt.Entry {
 	var all []*crdt.Entry
 	if c.last != nil && c.last.Best != nil {
 		all = append(all, c.last.Best)
+	}
+	if c.cut != nil {
+		all = append(all, c.cut.Best)
 	}
 	if c.ext != nil {
 		for _, e := range []*crdt.Entry{c.ext.Override, c.ext.Best[c.ext.Epoch()]} {

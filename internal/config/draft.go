@@ -62,6 +62,9 @@ func (c *cell) clone() *cell {
 	if c.last != nil {
 		d.last = &crdt.LWW{Best: c.last.Best}
 	}
+	if c.cut != nil {
+		d.cut = &crdt.LWW{Best: c.cut.Best}
+	}
 	if c.ext != nil {
 		d.ext = c.ext.Clone()
 	}

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/value"
@@ -97,6 +99,7 @@ const (
 	Remove   Verb = "remove"   // an element, as far as it was seen
 	Life     Verb = "life"     // Inc odd: the entity is there; even: it is not
 	Move     Verb = "move"
+	Note     Verb = "note" // what a set or map comes to by this operation, to be reviewed as a whole
 )
 
 // Write is one effect of an operation.
@@ -124,6 +127,8 @@ const (
 	MaxOpSize = 4 << 20 // bytes of its text
 	MaxIntent = 1024    // bytes
 	MaxName   = 256     // bytes of an entity's ID, a map's key, an actor
+
+	maxInc = 1 << 31 // incarnations of an entity: never reached, and so none can overflow
 )
 
 // origin returns who made the operation, and when: what each of its writes refers to.
@@ -140,7 +145,8 @@ func Type(entity string) string {
 // ParseEntity reads an entity's ID: TYPE.ID or TYPE/ID, of which it returns the first. The type has no dot and no slash.
 func ParseEntity(s string) (string, error) {
 	i := strings.IndexAny(s, "./")
-	if i <= 0 || i == len(s)-1 || len(s) > MaxName || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.TrimSpace(s) != s {
+	bad := strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.TrimSpace(s) != s
+	if i <= 0 || i == len(s)-1 || len(s) > MaxName || bad || !utf8.ValidString(s) {
 		return "", fmt.Errorf("entity %q is not of the form TYPE.ID: %w", clip(s), errkind.Invalid)
 	}
 	return s[:i] + "." + s[i+1:], nil
@@ -287,12 +293,12 @@ var verbs = map[schema.Merge][]Verb{
 	schema.LWW:    {Put},
 	schema.Max:    {Put, Override},
 	schema.Min:    {Put, Override},
-	schema.Set:    {Put, Add, Remove},
-	schema.Grow:   {Add, Override},
+	schema.Set:    {Put, Add, Remove, Note},
+	schema.Grow:   {Add, Override, Note},
 	schema.Review: {Put},
-	schema.PerKey: {Put},
-	mapOfMax:      {Put, Override},
-	mapOfMin:      {Put, Override},
+	schema.PerKey: {Put, Note},
+	mapOfMax:      {Put, Override, Note},
+	mapOfMin:      {Put, Override, Note},
 }
 
 // The strategies of writes to a map's keys where the keys are not LWW.
@@ -328,8 +334,11 @@ func ofKeys(m schema.Merge) schema.Merge {
 }
 
 func (w *Write) check() error {
-	if _, err := ParseEntity(w.Entity); err != nil {
-		return err
+	if name, err := ParseEntity(w.Entity); err != nil || name != w.Entity {
+		return cmp.Or(err, fmt.Errorf("the entity %q is not written %q", w.Entity, name))
+	}
+	if w.Inc > maxInc {
+		return fmt.Errorf("incarnation %d is more than %d, the most that there can be", w.Inc, maxInc)
 	}
 	switch w.Do {
 	case Life:
@@ -350,7 +359,8 @@ func (w *Write) check() error {
 	if w.Field == "" || w.Inc%2 == 0 {
 		return fmt.Errorf("it names no field, or no incarnation that is")
 	}
-	if (w.Merge == schema.Max || w.Merge == schema.Min) && w.Do == Put && w.Value == nil {
+	bySize := w.Merge == schema.Max || w.Merge == schema.Min || (w.Merge == mapOfMax || w.Merge == mapOfMin) && w.Key != ""
+	if bySize && w.Do == Put && w.Value == nil {
 		return fmt.Errorf("only an override unsets a field of strategy %q", w.Merge)
 	}
 	return nil

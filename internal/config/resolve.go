@@ -74,7 +74,7 @@ func (r *Resolved) keys(layers []layer, f *schema.Field) {
 	near := map[string]*crdt.Entry{}
 	for _, l := range layers {
 		for key, k := range l.cell.keys {
-			if e := k.winner(ofKeys(strategy(f))); e != nil && near[key] == nil {
+			if e := k.winner(ofKeys(strategy(f))); near[key] == nil && (valued(e) || l.cell.hides(e)) {
 				near[key] = e
 			}
 		}

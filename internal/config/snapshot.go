@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -60,12 +61,18 @@ type cellSnapshot struct {
 	Best  []epochSnapshot `json:"best,omitempty"`     // of ext
 	Adds  []epochSnapshot `json:"adds,omitempty"`     // of grow
 	Elems []entry         `json:"elems,omitempty"`    // of set
-	Gone  []crdt.Tag      `json:"gone,omitempty"`     // of set: removed before they came
+	Gone  []removal       `json:"gone,omitempty"`     // of set: removed before they came
+	Cut   *entry          `json:"cut,omitempty"`      // of set: the latest removal
 	Sibs  []entry         `json:"siblings,omitempty"`
 	Lost  []crdt.Tag      `json:"lost,omitempty"` // of mvr: seen before they came
 	Was   *entry          `json:"agreed,omitempty"`
 	Keys  []cellSnapshot  `json:"keys,omitempty"`
 	Parts string          `json:"parts,omitempty"` // which of the cell's parts there are, where they are empty
+}
+
+type removal struct {
+	Key string   `json:"key"`
+	Tag crdt.Tag `json:"tag"`
 }
 
 type epochSnapshot struct {
@@ -90,7 +97,7 @@ type moveSnapshot struct {
 
 // Snapshot returns the state as a text that RestoreState reads.
 func (s *State) Snapshot() ([]byte, error) {
-	e := &snapshotter{at: map[crdt.Dot]int{}}
+	e := &snapshotter{at: map[crdt.Dot]int{}, known: s.known}
 	e.origins(s)
 	snap := snapshot{Version: snapshotVersion, Seen: s.seen, Latest: s.latest, Origins: e.list}
 	if s.schema.by != nil {
@@ -125,11 +132,15 @@ func (p place) compare(q place) int {
 	)
 }
 
-// snapshotter numbers the origins.
+// snapshotter numbers the origins. What waits for a write of an operation that has come without it waits for ever, and is left out: whether
+// it is there depends on which of the two came first.
 type snapshotter struct {
-	list []origin
-	at   map[crdt.Dot]int
+	list  []origin
+	at    map[crdt.Dot]int
+	known func(crdt.Dot) bool
 }
+
+func (e *snapshotter) waits(d crdt.Dot) bool { return !e.known(d) }
 
 func (e *snapshotter) origins(s *State) {
 	all := map[crdt.Dot]*crdt.Origin{}
@@ -144,7 +155,7 @@ func (e *snapshotter) origins(s *State) {
 		note(x.by)
 		for _, cells := range x.cells {
 			for _, c := range cells {
-				note(c.everything()...)
+				note(c.everything(e.waits)...)
 			}
 		}
 	}
@@ -160,11 +171,15 @@ func (e *snapshotter) origins(s *State) {
 	}
 }
 
-// everything returns all writes that a cell holds, shown or not.
-func (c *cell) everything() []*crdt.Entry {
+// everything returns all writes that a cell holds, shown or waiting.
+func (c *cell) everything(waits func(crdt.Dot) bool) []*crdt.Entry {
 	all := c.entries()
 	if c.ext != nil {
-		all = slices.AppendSeq(all, maps.Values(c.ext.Best))
+		for d, best := range c.ext.Best {
+			if waits(d) {
+				all = append(all, best)
+			}
+		}
 	}
 	if c.set != nil {
 		for _, adds := range c.set.Elems {
@@ -173,15 +188,17 @@ func (c *cell) everything() []*crdt.Entry {
 	}
 	if c.grow != nil {
 		all = append(all, c.grow.Override)
-		for _, adds := range c.grow.Adds {
-			all = slices.AppendSeq(all, maps.Values(adds))
+		for d, adds := range c.grow.Adds {
+			if waits(d) || d == c.grow.Epoch() {
+				all = slices.AppendSeq(all, maps.Values(adds))
+			}
 		}
 	}
 	if c.mvr != nil {
 		all = append(all, c.mvr.Agreed)
 	}
 	for _, k := range c.keys {
-		all = append(all, k.everything()...)
+		all = append(all, k.everything(waits)...)
 	}
 	return slices.DeleteFunc(all, func(e *crdt.Entry) bool { return e == nil })
 }
@@ -207,14 +224,23 @@ func (e *snapshotter) sorted(m map[crdt.Tag]*crdt.Entry) []entry {
 
 func compareDots(a, b crdt.Dot) int { return crdt.Tag{Dot: a}.Compare(crdt.Tag{Dot: b}) }
 
+// epochs returns the current epoch and those whose override has not come, sorted.
+func epochs[V any](e *snapshotter, all map[crdt.Dot]V, current crdt.Dot) []crdt.Dot {
+	list := slices.SortedFunc(maps.Keys(all), compareDots)
+	return slices.DeleteFunc(list, func(d crdt.Dot) bool { return d != current && !e.waits(d) })
+}
+
 func (e *snapshotter) cell(c *cell) (out cellSnapshot) {
 	if c.last != nil {
 		out.Last = e.entry(c.last.Best)
 	}
+	if c.cut != nil {
+		out.Cut = e.entry(c.cut.Best)
+	}
 	if c.ext != nil {
 		out.Parts += "e"
 		out.Over = e.entry(c.ext.Override)
-		for _, d := range slices.SortedFunc(maps.Keys(c.ext.Best), compareDots) {
+		for _, d := range epochs(e, c.ext.Best, c.ext.Epoch()) {
 			out.Best = append(out.Best, epochSnapshot{d, []entry{*e.entry(c.ext.Best[d])}})
 		}
 	}
@@ -223,12 +249,17 @@ func (e *snapshotter) cell(c *cell) (out cellSnapshot) {
 		for _, key := range keysOf(c.set.Elems) {
 			out.Elems = append(out.Elems, e.sorted(c.set.Elems[key])...)
 		}
-		out.Gone = slices.SortedFunc(maps.Keys(c.set.Removed), crdt.Tag.Compare)
+		for r := range c.set.Removed {
+			if e.waits(r.Dot) {
+				out.Gone = append(out.Gone, removal{r.Key, r.Tag})
+			}
+		}
+		slices.SortFunc(out.Gone, func(a, b removal) int { return cmp.Or(a.Tag.Compare(b.Tag), cmp.Compare(a.Key, b.Key)) })
 	}
 	if c.grow != nil {
 		out.Parts += "g"
 		out.Over = e.entry(c.grow.Override)
-		for _, d := range slices.SortedFunc(maps.Keys(c.grow.Adds), compareDots) {
+		for _, d := range epochs(e, c.grow.Adds, c.grow.Epoch()) {
 			var list []entry
 			for _, key := range keysOf(c.grow.Adds[d]) {
 				list = append(list, *e.entry(c.grow.Adds[d][key]))
@@ -240,6 +271,7 @@ func (e *snapshotter) cell(c *cell) (out cellSnapshot) {
 		out.Parts += "m"
 		out.Sibs = e.sorted(c.mvr.Siblings)
 		out.Lost = slices.SortedFunc(maps.Keys(c.mvr.Gone), crdt.Tag.Compare)
+		out.Lost = slices.DeleteFunc(out.Lost, func(t crdt.Tag) bool { return !e.waits(t.Dot) })
 		out.Was = e.entry(c.mvr.Agreed)
 	}
 	for _, key := range keysOf(c.keys) {
@@ -320,6 +352,9 @@ func (d *restorer) entry(in *entry) *crdt.Entry {
 func (d *restorer) entity(s *State, in *entitySnapshot) {
 	x := s.entity(in.Name)
 	x.life, x.by = in.Life, d.entry(in.By)
+	if x.life > 0 && x.by == nil {
+		d.err = fmt.Errorf("nobody began %q", clip(in.Name))
+	}
 	for i := range in.Cells {
 		n := &in.Cells[i]
 		if x.cells[n.Inc] == nil {
@@ -339,6 +374,9 @@ func (d *restorer) cell(in *cellSnapshot) *cell {
 	if in.Last != nil {
 		c.last = &crdt.LWW{Best: d.entry(in.Last)}
 	}
+	if in.Cut != nil {
+		c.cut = &crdt.LWW{Best: d.entry(in.Cut)}
+	}
 	for _, part := range in.Parts {
 		switch part {
 		case 'e':
@@ -349,7 +387,10 @@ func (d *restorer) cell(in *cellSnapshot) *cell {
 				}
 			}
 		case 's':
-			c.set = &crdt.ORSet{Elems: map[string]map[crdt.Tag]*crdt.Entry{}, Removed: tagSet(in.Gone)}
+			c.set = &crdt.ORSet{Elems: map[string]map[crdt.Tag]*crdt.Entry{}, Removed: map[crdt.Removal]struct{}{}}
+			for _, r := range in.Gone {
+				c.set.Removed[crdt.Removal{Key: r.Key, Tag: r.Tag}] = struct{}{}
+			}
 			for i := range in.Elems {
 				e := d.entry(&in.Elems[i])
 				c.set.Add(elementKey(e.Value), e)

@@ -112,12 +112,34 @@ func (s *State) live(w *Write, e *crdt.Entry) {
 	switch {
 	case w.Inc > x.life:
 		x.life, x.by = w.Inc, e
+		s.forget(w.Entity, x)
 		if s.moved(w.Entity) {
 			s.trees().Recount(w.Entity)
 		}
 	case w.Inc == x.life && e.Compare(x.by) < 0:
 		x.by = e
 	}
+}
+
+// forget drops the cells of incarnations that nobody can ask for any more.
+func (s *State) forget(name string, x *entity) {
+	for inc, cells := range x.cells {
+		if inc >= x.oldest() {
+			continue
+		}
+		for p := range cells {
+			delete(s.open, cellRef{name, inc, p})
+		}
+		delete(x.cells, inc)
+	}
+}
+
+// oldest returns the first incarnation whose cells still count: the one that is, or the last one that was, which may be restored.
+func (x *entity) oldest() uint32 {
+	if x.life > 0 && x.life%2 == 0 {
+		return x.life - 1
+	}
+	return x.life
 }
 
 // entity returns an entity to be changed.
@@ -166,6 +188,9 @@ func (s *State) counts(m *crdt.Move) bool {
 
 func (s *State) tell(w *Write, e *crdt.Entry) {
 	x := s.entity(w.Entity)
+	if w.Inc < x.oldest() {
+		return
+	}
 	p := place{w.Field, w.Env, w.Gen, w.Merge}
 	cells := x.cells[w.Inc]
 	if cells == nil {

@@ -34,7 +34,9 @@ func (r *Extreme) Put(e *Entry, epoch Dot, compare func(a, b any) int, known fun
 func (r *Extreme) PutOverride(e *Entry) {
 	old := r.Epoch()
 	if r.Override = later(r.Override, e); r.Override == e {
-		delete(r.Best, old)
+		if old != e.Dot { // an operation that overrides twice begins one epoch
+			delete(r.Best, old)
+		}
 	} else if e.Dot != r.Epoch() {
 		delete(r.Best, e.Dot)
 	}

@@ -9,14 +9,21 @@ import (
 // these: an addition that it had not seen stays (observed-remove set; Shapiro and others, 2011). Elements are known by a key.
 type ORSet struct {
 	Elems   map[string]map[Tag]*Entry // the additions of each element that are not removed
-	Removed map[Tag]struct{}          // removed before they came
+	Removed map[Removal]struct{}      // removed before they came
+}
+
+// Removal is an element's addition that was removed. The element is part of it: a removal of one element takes no other away, also if it
+// comes before the addition that it wrongly names.
+type Removal struct {
+	Key string
+	Tag
 }
 
 // Add tells the set of an addition.
 func (s *ORSet) Add(key string, e *Entry) {
 	t := e.Tag()
-	if _, gone := s.Removed[t]; gone {
-		delete(s.Removed, t)
+	if _, gone := s.Removed[Removal{key, t}]; gone {
+		delete(s.Removed, Removal{key, t})
 		return
 	}
 	if s.Elems == nil {
@@ -35,9 +42,9 @@ func (s *ORSet) Remove(key string, seen []Tag, known func(Dot) bool) {
 		delete(adds, t)
 		if !known(t.Dot) {
 			if s.Removed == nil {
-				s.Removed = map[Tag]struct{}{}
+				s.Removed = map[Removal]struct{}{}
 			}
-			s.Removed[t] = struct{}{}
+			s.Removed[Removal{key, t}] = struct{}{}
 		}
 	}
 	if len(adds) == 0 {
@@ -94,7 +101,9 @@ func (s *Grow) Add(key string, e *Entry, epoch Dot, known func(Dot) bool) {
 func (s *Grow) PutOverride(e *Entry) {
 	old := s.Epoch()
 	if s.Override = later(s.Override, e); s.Override == e {
-		delete(s.Adds, old)
+		if old != e.Dot { // an operation that overrides twice begins one epoch
+			delete(s.Adds, old)
+		}
 	} else if e.Dot != s.Epoch() {
 		delete(s.Adds, e.Dot)
 	}
