@@ -53,9 +53,10 @@ func (p *plan) changeSchema() error {
 			}
 			t := &target{f: f, w: Write{
 				Entity: name, Inc: p.s.get(name).life, Field: f.Name, Env: p.s.inCell(env), Gen: p.dot, Merge: strategy(f),
-				Reviewed: f.Review && f.Merge != schema.Review,
+				Reviewed: f.Review && single(f),
 			}}
 			t.fill(p, v)
+			t.hide(p, c, was)
 		})
 	}
 	return nil

@@ -76,6 +76,12 @@ func (s *State) Plan(r *Request, dot crdt.Dot) (*Op, error) {
 	if len(p.op.Writes) > MaxWrites {
 		return nil, fmt.Errorf("it writes %d values at once, and %d are allowed: do it in parts: %w", len(p.op.Writes), MaxWrites, errkind.TooLarge)
 	}
+	for i := range p.op.Writes {
+		// What another node would not take must not get into the log.
+		if err := p.op.Writes[i].check(); err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", clip(p.op.Writes[i].Entity), err, errkind.Invalid)
+		}
+	}
 	return p.op, nil
 }
 
@@ -164,30 +170,36 @@ func (p *plan) insert(name, env string) error {
 		}
 	}
 	if p.r.Restore {
-		p.restore(name)
+		p.restore(name, env)
 	}
 	for _, field := range keysOf(p.r.Fields) {
 		f, err := p.s.field(name, field)
 		if err != nil {
 			return err
 		}
-		if err := p.whole(p.target(name, f, env), p.r.Fields[field]); err != nil {
+		t := p.target(name, f, env)
+		if err := p.whole(t, p.r.Fields[field]); err != nil {
 			return err
 		}
+		t.note(p)
 	}
 	return nil
 }
 
-// restore writes again what the last incarnation had.
-func (p *plan) restore(name string) {
+// restore writes again what the last incarnation had, but for the fields that the request gives other values.
+func (p *plan) restore(name, env string) {
 	x := p.s.get(name)
 	if x == nil || x.life == 0 {
 		return
 	}
-	p.s.eachCell(name, x.life-1, func(f *schema.Field, env string, c *cell) {
-		t := p.target(name, f, env)
-		t.cell = nil
+	p.s.eachCell(name, x.life-1, func(f *schema.Field, at string, c *cell) {
+		if _, given := p.r.Fields[f.Name]; given && at == env {
+			return
+		}
+		t := p.target(name, f, at)
 		t.fill(p, c.value(f))
+		t.hide(p, c, f)
+		t.note(p)
 	})
 }
 
@@ -271,7 +283,10 @@ func (s *State) between(parent, after, before, moved, node string) (string, erro
 		_, low = s.Place(siblings[at-1])
 	}
 	if at < len(siblings) {
-		_, high = s.Place(siblings[at])
+		// Two nodes may have put something at the same position: between these there is nothing.
+		for ; at < len(siblings) && high <= low; at++ {
+			_, high = s.Place(siblings[at])
+		}
 	}
 	return crdt.Between(low, high, node), nil
 }
@@ -283,8 +298,13 @@ func (p *plan) resolve(name string, f *schema.Field, env string) error {
 		return fmt.Errorf("%s.%s@%s: nothing waits for a choice: %w", clip(name), f.Name, env, errkind.NotFound)
 	}
 	t := p.target(name, f, env)
-	if p.r.Value == nil {
-		t.unset(p)
+	t.none = false // to choose is to have seen
+	if p.r.Value == nil || f.Type.Kind == schema.Map || f.Merge == schema.Set || f.Merge == schema.Grow {
+		p.override = true
+		if err := p.whole(t, p.r.Value); err != nil {
+			return err
+		}
+		t.remark(p)
 		return nil
 	}
 	v, err := f.Type.Normalize(p.r.Value)
@@ -312,12 +332,15 @@ func (p *plan) set(name string, f *schema.Field, env string) error {
 			return err
 		}
 	}
+	var err error
 	switch {
 	case p.r.Key != "":
-		return p.key(t, p.r.Key, p.r.Value)
+		err = p.key(t, p.r.Key, p.r.Value)
 	case p.r.Add != nil || p.r.Remove != nil:
-		return p.change(t, p.r.Add, p.r.Remove)
+		err = p.change(t, p.r.Add, p.r.Remove)
 	default:
-		return p.whole(t, p.r.Value)
+		err = p.whole(t, p.r.Value)
 	}
+	t.note(p)
+	return err
 }

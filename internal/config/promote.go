@@ -59,6 +59,7 @@ func (p *plan) promote() error {
 			return err
 		}
 		t := p.target(c.Entity, f, to)
+		t.none = false // it is worked out from what is there
 		if p.r.Strict && p.r.Seen != nil {
 			if err := t.unchanged(p.r.Seen); err != nil {
 				return err
@@ -76,11 +77,14 @@ func (p *plan) promote() error {
 
 // promoteField writes to the target what the source has: nothing of its own, if that is what it inherits anyway.
 func (p *plan) promoteField(t *target, v any) error {
-	if value.Equal(p.s.inherited(t), v) {
+	if same(t.f, p.s.inherited(t), v) {
 		t.unset(p)
+		t.note(p)
 		return nil
 	}
-	return p.whole(t, v)
+	err := p.whole(t, v)
+	t.note(p)
+	return err
 }
 
 // inherited returns what a target would be if its environment had nothing of its own.
@@ -101,7 +105,10 @@ func (p *plan) prune(from, to string) {
 	for _, name := range p.s.Entities("") {
 		p.s.eachCell(name, p.s.get(name).life, func(f *schema.Field, env string, c *cell) {
 			if env == from && p.r.Filter.matches(name, f.Name) {
-				p.target(name, f, from).unset(p)
+				t := p.target(name, f, from)
+				t.none = false
+				t.unset(p)
+				t.note(p)
 			}
 		})
 	}
@@ -163,10 +170,24 @@ func (s *State) Diff(a, b string, filter Filter) []Change {
 				continue
 			}
 			old, now := s.resolve(name, f, a), s.resolve(name, f, b)
-			if !value.Equal(old.Value, now.Value) {
+			if !same(f, old.Value, now.Value) {
 				list = append(list, Change{name, f.Name, old.Value, now.Value, now.By})
 			}
 		}
 	}
 	return list
+}
+
+// same reports whether two values of a field are. A set has the same elements in whatever order they came.
+func same(f *schema.Field, a, b any) bool {
+	x, ok := a.([]any)
+	y, both := b.([]any)
+	if !ok || !both || f.Merge != schema.Set && f.Merge != schema.Grow {
+		return value.Equal(a, b)
+	}
+	in := make(map[string]bool, len(x))
+	for _, v := range x {
+		in[elementKey(v)] = true
+	}
+	return len(x) == len(y) && !slices.ContainsFunc(y, func(v any) bool { return !in[elementKey(v)] })
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"unicode/utf8"
 
@@ -20,7 +21,8 @@ type target struct {
 	cell *cell // nil: nothing was written to it
 	old  Resolved
 	seen *crdt.Dots // what the actor saw of it; nil: all
-	none bool       // or nothing
+	none bool       // or none of the siblings
+	from int        // where in the operation its writes begin
 }
 
 func (p *plan) target(name string, f *schema.Field, env string) *target {
@@ -29,8 +31,42 @@ func (p *plan) target(name string, f *schema.Field, env string) *target {
 		t.old = p.s.resolve(name, f, env)
 	}
 	at := p.s.place(name, f, env)
-	t.w = Write{Entity: name, Inc: p.begin(name), Field: f.Name, Env: at.Env, Gen: at.Gen, Merge: at.Merge, Reviewed: f.Review && f.Merge != schema.Review}
+	t.w = Write{Entity: name, Inc: p.begin(name), Field: f.Name, Env: at.Env, Gen: at.Gen, Merge: at.Merge, Reviewed: f.Review && single(f)}
+	t.from = len(p.op.Writes)
 	return t
+}
+
+// single reports whether a field's strategy takes one write for one value, and keeps no siblings anyway.
+func single(f *schema.Field) bool {
+	return f.Merge == schema.LWW || f.Merge == schema.Max || f.Merge == schema.Min
+}
+
+// note adds, where the field is one of many elements to be reviewed, what the operation makes of it: so siblings are whole values, as a field of
+// one value has them, and the writes of one operation are none of each other.
+func (t *target) note(p *plan) {
+	if len(p.op.Writes) > t.from {
+		t.remark(p)
+	}
+}
+
+// remark is note also of an operation that changes nothing: a choice of what is there.
+func (t *target) remark(p *plan) {
+	if !t.f.Review || t.f.Merge == schema.Review || single(t.f) {
+		return
+	}
+	c := new(cell)
+	if t.cell != nil {
+		c = t.cell.clone()
+	}
+	by := &crdt.Origin{Dot: p.dot, Time: math.MaxUint64}
+	for i, w := range p.op.Writes[t.from:] {
+		c.tell(&w, &crdt.Entry{Origin: by, N: uint32(i), Value: w.Value}, p.s.known) //nolint:gosec // below MaxWrites
+	}
+	f := *t.f
+	f.ByInsertion = false // in whatever order, the same elements are the same set
+	w := t.to(Note, c.value(&f))
+	w.Old, w.Reviewed = t.old.Value, true
+	p.write(w)
 }
 
 // to returns a write of a value to the target.
@@ -79,7 +115,11 @@ func (t *target) unchanged(seen *crdt.Dots) error {
 // whole writes a value in the place of what is there.
 func (p *plan) whole(t *target, v any) error {
 	if v == nil {
-		if needsOverride(t.f) && !p.override && t.cell.present(t.f) {
+		switch {
+		case !needsOverride(t.f) || p.override:
+		case !t.cell.present(t.f):
+			return nil // and no epoch begun for it
+		default:
 			return fmt.Errorf("%s: only an override takes the value of a field with strategy %s away: %w", t.path, t.f.Merge, errkind.Invalid)
 		}
 		t.unset(p)
@@ -129,14 +169,16 @@ func (t *target) fill(p *plan, v any) {
 			p.write(t.to(Put, v))
 			return
 		}
-		if t.f.Merge == schema.Set {
-			t.mark(p)
-		}
 		for _, e := range list {
 			p.write(t.to(Add, e))
 		}
+		if t.f.Merge == schema.Set {
+			t.mark(p)
+		}
 	case map[string]any:
-		t.mark(p)
+		if len(list) == 0 || !t.merged() {
+			t.mark(p)
+		}
 		for _, key := range keysOf(list) {
 			w := t.to(Put, list[key])
 			w.Key = key
@@ -145,6 +187,31 @@ func (t *target) fill(p *plan, v any) {
 	default:
 		p.write(t.to(Put, v))
 	}
+}
+
+// hide takes away again, of a map that is merged with what it inherits, the keys that another cell had taken away.
+func (t *target) hide(p *plan, c *cell, f *schema.Field) {
+	if t.f.Merge != schema.PerKey || f.Merge != schema.PerKey || !t.merged() {
+		return
+	}
+	for _, key := range keysOf(c.keys) {
+		if c.hides(c.keys[key].winner(ofKeys(strategy(f)))) {
+			t.putKey(p, key, nil)
+		}
+	}
+}
+
+// mark says of a set or map that the environment has its own from now on: without it, whoever takes the last element away would get
+// those back that are inherited.
+func (t *target) mark(p *plan) {
+	if !t.cell.owned() {
+		p.write(t.to(Put, true))
+	}
+}
+
+// Marks reports whether a write only says that there is a set or map, or what the other writes make of it, and changes nothing in it.
+func (w *Write) Marks() bool {
+	return w.Do == Note || w.Do == Put && w.Value == true && w.Key == "" && (w.Merge == schema.Set || ofMap(w.Merge))
 }
 
 // unset takes away what the environment has of its own.
@@ -170,25 +237,12 @@ func (t *target) unset(p *plan) {
 	p.write(w)
 }
 
-// mark says that the environment has a set or map of its own from now on, also when its last element or key goes.
-func (t *target) mark(p *plan) {
-	if t.cell == nil || t.cell.last == nil || !valued(t.cell.last.Best) {
-		p.write(t.to(Put, true))
-	}
-}
-
-// Marks reports whether a write only says that there is a set or map.
-func (w *Write) Marks() bool {
-	return w.Do == Put && w.Value == true && w.Key == "" && (w.Merge == schema.Set || ofMap(w.Merge))
-}
-
 // wholeSet turns a whole set into the additions and removals that lead to it, so that elements on which both agree keep who put them there.
 func (t *target) wholeSet(p *plan, list []any) error {
 	want := map[string]any{}
 	for _, v := range list {
 		want[elementKey(v)] = v
 	}
-	t.mark(p)
 	own, have := t.cell.elements(), t.shown()
 	for _, e := range sorted(have, false) {
 		key := elementKey(e.Value)
@@ -196,18 +250,30 @@ func (t *target) wholeSet(p *plan, list []any) error {
 			continue
 		}
 		if own[key] == nil {
-			return fmt.Errorf("%s: it inherits %s, which is merged into what it has itself, and cannot be taken away here: %w", t.path, value.Text(e.Value), errkind.Invalid)
+			return inherits(t.path, e.Value)
 		}
 		t.removeElement(p, e.Value)
 	}
 	for _, v := range list {
 		key := elementKey(v)
-		if _, first := want[key]; first && have[key] == nil {
+		if _, first := want[key]; first && !t.holds(have, key) {
 			p.write(t.to(Add, v))
 		}
 		delete(want, key)
 	}
+	if len(p.op.Writes) > t.from || len(list) == 0 && !t.cell.present(t.f) {
+		t.mark(p)
+	}
 	return nil
+}
+
+// holds reports whether an element is there by an addition that the actor saw: another one may be taken away by somebody who, in turn, has not
+// seen that the actor wants the element too.
+func (t *target) holds(have map[string]*crdt.Entry, key string) bool {
+	if have[key] == nil || t.seen == nil || t.cell == nil || t.cell.set == nil || len(t.cell.set.Elems[key]) == 0 {
+		return have[key] != nil
+	}
+	return slices.ContainsFunc(t.cell.set.Seen(key), func(tag crdt.Tag) bool { return t.seen.Has(tag.Dot) })
 }
 
 // merged reports whether the target's environment adds to what it inherits.
@@ -229,7 +295,7 @@ func (t *target) removeElement(p *plan, v any) {
 	w := t.to(Remove, v)
 	w.Seen = nil
 	for _, tag := range t.cell.set.Seen(elementKey(v)) {
-		if t.saw(tag.Dot) {
+		if t.seen == nil || t.seen.Has(tag.Dot) {
 			w.Seen = append(w.Seen, tag)
 		}
 	}
@@ -239,21 +305,25 @@ func (t *target) removeElement(p *plan, v any) {
 }
 
 func (t *target) wholeGrow(p *plan, list []any) error {
-	have := t.cell.elements()
-	if p.override {
-		w := t.to(Override, list)
-		w.Old = t.old.Value
-		p.write(w)
-		return nil
-	}
+	own, have := t.cell.elements(), t.shown()
 	want := map[string]bool{}
 	for _, v := range list {
 		want[elementKey(v)] = true
 	}
 	for _, e := range sorted(have, false) {
-		if !want[elementKey(e.Value)] {
+		switch key := elementKey(e.Value); {
+		case want[key]:
+		case own[key] == nil:
+			return inherits(t.path, e.Value)
+		case !p.override:
 			return growOnly(t.path, e.Value)
 		}
+	}
+	if p.override {
+		w := t.to(Override, list)
+		w.Old = t.old.Value
+		p.write(w)
+		return nil
 	}
 	for _, v := range list {
 		if key := elementKey(v); have[key] == nil && want[key] {
@@ -264,15 +334,18 @@ func (t *target) wholeGrow(p *plan, list []any) error {
 	return nil
 }
 
+func inherits(path string, v any) error {
+	return fmt.Errorf("%s: it inherits %s, which is merged into what it has itself, and cannot be taken away here: %w", path, value.Text(v), errkind.Invalid)
+}
+
 func growOnly(path string, v any) error {
 	return fmt.Errorf("grow_only: %s: elements are only added to it, and %s would be taken away: an override can: %w", path, value.Text(v), errkind.Conflict)
 }
 
 // wholeMap writes the keys that differ. One that is missing is taken away, also where it was inherited and merged with.
 func (t *target) wholeMap(p *plan, m map[string]any) error {
-	t.mark(p)
 	old, _ := t.cell.value(t.f).(map[string]any)
-	if t.merged() {
+	if t.merged() && t.old.From != "" {
 		old, _ = t.old.Value.(map[string]any)
 	}
 	for _, key := range keysOf(old) {
@@ -290,6 +363,10 @@ func (t *target) wholeMap(p *plan, m map[string]any) error {
 		if was, ok := old[key]; !ok || !value.Equal(was, m[key]) {
 			t.putKey(p, key, m[key])
 		}
+	}
+	// Where a map is merged, its keys alone say what it has, and what it has taken away.
+	if wrote := len(p.op.Writes) > t.from; wrote && !t.merged() || !wrote && len(m) == 0 && !t.cell.present(t.f) {
+		t.mark(p)
 	}
 	return nil
 }
@@ -327,6 +404,9 @@ func (p *plan) key(t *target, key string, v any) error {
 		return fmt.Errorf("%s: %w", t.path, err)
 	}
 	if v == nil {
+		if old, _ := t.old.Value.(map[string]any); old[key] == nil {
+			return nil
+		}
 		if err := p.mayUnsetKey(t, key); err != nil {
 			return err
 		}
@@ -340,15 +420,18 @@ func (p *plan) key(t *target, key string, v any) error {
 		}
 		v = m.(map[string]any)[key] //nolint:errcheck // Normalize returned a map
 	}
-	t.mark(p)
 	p.adoptInherited(t, func(old any) {
-		for k, inherited := range old.(map[string]any) { //nolint:errcheck // the field is a map
+		inherited := old.(map[string]any) //nolint:errcheck // the field is a map
+		for _, k := range keysOf(inherited) {
 			if k != key {
-				t.putKey(p, k, inherited)
+				t.putKey(p, k, inherited[k])
 			}
 		}
 	})
 	t.putKey(p, key, v)
+	if !t.merged() {
+		t.mark(p)
+	}
 	return nil
 }
 
@@ -359,9 +442,10 @@ func checkKey(key string) error {
 	return nil
 }
 
-// adoptInherited makes a cell's own what it inherited so far, or had by default, where its first own element would otherwise hide the rest.
+// adoptInherited makes an environment's own what it inherited so far, or had by default, where its first own element would otherwise hide the
+// rest.
 func (p *plan) adoptInherited(t *target, copyOld func(old any)) {
-	if !t.merged() && !t.cell.present(t.f) && t.old.Value != nil {
+	if !t.cell.present(t.f) && t.old.Value != nil && (!t.merged() || t.old.From == "") {
 		copyOld(t.old.Value)
 	}
 }
@@ -387,16 +471,15 @@ func (p *plan) change(t *target, add, remove []any) error {
 	for _, v := range remove {
 		gone[elementKey(v)] = true
 	}
-	if t.f.Merge == schema.Set {
-		t.mark(p)
-	}
 	have := t.cell.elements()
+	adopted := false
 	p.adoptInherited(t, func(old any) {
+		adopted = true
 		add = append(slices.Clone(old.([]any)), add...) //nolint:errcheck // the field is a list
 	})
 	written := maps.Clone(gone)
 	for _, v := range add {
-		if key := elementKey(v); have[key] == nil && !written[key] {
+		if key := elementKey(v); !t.holds(have, key) && !written[key] {
 			written[key] = true
 			p.write(t.to(Add, v))
 		}
@@ -405,6 +488,9 @@ func (p *plan) change(t *target, add, remove []any) error {
 		if have[elementKey(v)] != nil {
 			t.removeElement(p, v)
 		}
+	}
+	if t.f.Merge == schema.Set && (adopted || len(p.op.Writes) > t.from) {
+		t.mark(p)
 	}
 	return nil
 }
