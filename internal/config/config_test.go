@@ -2,4 +2,7 @@ package config_test
 
 import "flag"
 
-var histories = flag.Int("histories", 300, "how many random histories TestManyHistories goes through")
+var (
+	histories = flag.Int("histories", 100, "how many random histories TestManyHistories goes through")
+	first     = flag.Int("first", 0, "the seed of the first of them")
+)
