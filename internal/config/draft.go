@@ -35,6 +35,14 @@ func (s *State) placed(name string) *crdt.Move {
 	return s.forest.Place(name, s.counts)
 }
 
+// placedBelow returns the entities that moves put right below another one.
+func (s *State) placedBelow(parent string) []string {
+	if s.forest == nil {
+		return s.under.placedBelow(parent)
+	}
+	return s.forest.Below(parent, s.counts)
+}
+
 // moved reports whether there are moves of an entity.
 func (s *State) moved(name string) bool {
 	if s.forest == nil {

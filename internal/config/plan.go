@@ -217,15 +217,11 @@ func (p *plan) remove(name string) error {
 	return nil
 }
 
-// children returns the living entities right below another one, in the order of their positions.
-func (s *State) children(parent string) []string { return s.tree()[parent] }
-
 // below returns all living entities below another one, the deepest first.
 func (s *State) below(name string) []string {
-	tree := s.tree()
 	var walk func(string) []string
 	walk = func(n string) (all []string) {
-		for _, c := range tree[n] {
+		for _, c := range s.children(n) {
 			all = append(append(all, walk(c)...), c)
 		}
 		return all

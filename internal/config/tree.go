@@ -1,32 +1,29 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/skep-dev/skep/internal/config/schema"
 )
 
-// tree returns the living entities below each parent, in the order of their positions; those below "" are at the top.
-func (s *State) tree() map[string][]string {
-	at := map[string]string{}
-	tree := map[string][]string{}
-	s.each(func(name string, x *entity) {
-		if x.life%2 == 1 {
-			var parent string
-			parent, at[name] = s.Place(name)
-			tree[parent] = append(tree[parent], name)
-		}
-	})
-	for _, list := range tree {
-		slices.SortFunc(list, func(a, b string) int {
-			if c := strings.Compare(at[a], at[b]); c != 0 {
-				return c
-			}
-			return strings.Compare(a, b)
-		})
+// children returns the living entities right below another one, or at the top for "", in the order of their positions.
+func (s *State) children(parent string) []string {
+	names := s.placedBelow(parent)
+	if parent == "" {
+		names = s.Entities("") // nothing need have moved them there
 	}
-	return tree
+	at := make(map[string]string, len(names))
+	list := make([]string, 0, len(names))
+	for _, name := range names {
+		if up, position := s.Place(name); up == parent && s.Alive(name) {
+			at[name] = position
+			list = append(list, name)
+		}
+	}
+	slices.SortFunc(list, func(a, b string) int { return cmp.Or(strings.Compare(at[a], at[b]), strings.Compare(a, b)) })
+	return list
 }
 
 // eachCell calls fn for the cells of an incarnation that the schema in force knows and that have a value, sorted by field and environment.

@@ -28,7 +28,8 @@ func (m *Move) Compare(o *Move) int {
 type Forest struct {
 	Moves []*Move // in their total order
 	at    map[string]*Move
-	moved map[string]struct{} // the children of all moves, whether these count or not
+	below map[string]map[string]struct{} // the children of each parent, as at has them
+	moved map[string]struct{}            // the children of all moves, whether these count or not
 	dirty bool
 }
 
@@ -69,7 +70,7 @@ func Replanted(moves []*Move) Forest {
 
 // Clone returns a copy.
 func (f *Forest) Clone() Forest {
-	return Forest{slices.Clone(f.Moves), maps.Clone(f.at), maps.Clone(f.moved), f.dirty}
+	return Forest{slices.Clone(f.Moves), maps.Clone(f.at), cloneNested(f.below), maps.Clone(f.moved), f.dirty}
 }
 
 // Settle does what the next Place would have to do first, so that Place only reads.
@@ -78,6 +79,7 @@ func (f *Forest) Settle(counts func(*Move) bool) {
 		return
 	}
 	clear(f.at)
+	clear(f.below)
 	for _, m := range f.Moves {
 		if counts(m) {
 			f.apply(m)
@@ -100,11 +102,27 @@ func (f *Forest) apply(m *Move) {
 	if f.at == nil {
 		f.at = map[string]*Move{}
 	}
+	if old := f.at[m.Child]; old != nil {
+		delete(f.below[old.Parent], m.Child)
+	}
 	f.at[m.Child] = m
+	if f.below == nil {
+		f.below = map[string]map[string]struct{}{}
+	}
+	if f.below[m.Parent] == nil {
+		f.below[m.Parent] = map[string]struct{}{}
+	}
+	f.below[m.Parent][m.Child] = struct{}{}
 }
 
 // Place returns the move that put a child where it is; nil if none did.
 func (f *Forest) Place(child string, counts func(*Move) bool) *Move {
 	f.Settle(counts)
 	return f.at[child]
+}
+
+// Below returns the children that moves put right below a parent, in no order.
+func (f *Forest) Below(parent string, counts func(*Move) bool) []string {
+	f.Settle(counts)
+	return slices.Collect(maps.Keys(f.below[parent]))
 }

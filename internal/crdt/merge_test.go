@@ -338,6 +338,9 @@ func TestForestHasNoCyclesAndIsTheSameEverywhere(t *testing.T) {
 					continue
 				}
 				fmt.Fprintln(&text, child, m.Parent, m.Dot)
+				if !slices.Contains(f.Below(m.Parent, counts), child) {
+					t.Fatalf("%s is not below %q", child, m.Parent)
+				}
 				up := child
 				for range children {
 					if m := f.Place(up, counts); m != nil {
@@ -346,6 +349,13 @@ func TestForestHasNoCyclesAndIsTheSameEverywhere(t *testing.T) {
 				}
 				if m := f.Place(up, counts); up != "" && m != nil && m.Parent != "" {
 					t.Fatalf("a cycle above %s", child)
+				}
+			}
+			for _, parent := range append(children, "") {
+				for _, child := range f.Below(parent, counts) {
+					if m := f.Place(child, counts); m == nil || m.Parent != parent {
+						t.Fatalf("%s is below %q, and its place is %v", child, parent, m)
+					}
 				}
 			}
 			return text.String()
