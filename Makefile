@@ -7,7 +7,7 @@ FUZZ    ?= 10s
 TOOL    := $(GO) tool -modfile=tools/go.mod
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: run build test e2e lint fmt fuzz kdl-suite bench update clean
+.PHONY: run build test e2e lint fmt fuzz kdl-suite model bench update clean
 
 run: build ## start a server on its embedded default; it prints how to push
 	./bin/skep serve --data $(DATA) --http $(HTTP)
@@ -34,6 +34,9 @@ fuzz: ## every fuzz target for FUZZ (10s) each
 
 kdl-suite: ## the KDL project's own test cases: DIR is a clone of github.com/kdl-org/kdl with its branches
 	scripts/kdl-suite $(DIR)
+
+model: ## how copies of a configuration merge, in every order of a few operations; needs spin
+	scripts/model
 
 bench: ## benchmarks, as benchstat reads them
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/git/...
