@@ -128,6 +128,8 @@ const (
 	MaxIntent = 1024    // bytes
 	MaxName   = 256     // bytes of an entity's ID, a map's key, an actor
 
+	MaxSiblings = 100 // writes of a field that wait for a choice: nobody reads more, and each makes the next ones slower
+
 	maxInc = 1 << 31 // incarnations of an entity: never reached, and so none can overflow
 )
 

@@ -328,8 +328,9 @@ func (p *plan) set(name string, f *schema.Field, env string) error {
 			return err
 		}
 	}
-	var err error
+	err := t.crowded()
 	switch {
+	case err != nil:
 	case p.r.Key != "":
 		err = p.key(t, p.r.Key, p.r.Value)
 	case p.r.Add != nil || p.r.Remove != nil:

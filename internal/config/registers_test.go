@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -218,6 +219,25 @@ func TestBlindWritesConflictAndDoTheirWork(t *testing.T) {
 	a.set("watched", "staging", list("w"))
 	a.do(&config.Request{Kind: config.Promote, From: "staging", To: "production", Prune: true})
 	a.want("watched", "", list("w"))
+	a.open(0)
+}
+
+// Programs that write without looking do not fill a field with siblings: the same value is there once, and at some number of others it is enough.
+func TestBlindWritesDoNotPileUp(t *testing.T) {
+	a := newDoc(t, everyStrategy)
+	for range 3 {
+		a.set("watched", "", list("same"))
+		a.open(0)
+	}
+	write := func(i int) *config.Request {
+		return &config.Request{Kind: config.SetField, Entity: "route.a", Field: "watched", Value: list(fmt.Sprint(i))}
+	}
+	for i := range config.MaxSiblings - 1 {
+		a.do(write(i))
+	}
+	same(t, len(a.state.Conflicts()[0].Writes), config.MaxSiblings)
+	a.refuse(write(1000), errkind.Conflict)
+	a.do(&config.Request{Kind: config.Resolve, Entity: "route.a", Field: "watched", Value: list("x")})
 	a.open(0)
 }
 

@@ -84,7 +84,8 @@ func (t *target) to(do Verb, v any) Write {
 	}
 	if t.cell.mvr != nil {
 		for _, e := range t.cell.mvr.Sorted() {
-			if t.saw(e.Dot) {
+			// Who wants the same is in no conflict: one write of a value is enough.
+			if t.saw(e.Dot) || value.Equal(e.Value, v) {
 				w.Seen = append(w.Seen, e.Tag())
 			}
 		}
@@ -100,6 +101,19 @@ func (t *target) epoch(current crdt.Dot) crdt.Dot {
 		return crdt.Dot{}
 	}
 	return current
+}
+
+// crowded refuses one write more that would wait for a choice where many do already.
+func (t *target) crowded() error {
+	if t.cell == nil || t.cell.mvr == nil || len(t.cell.mvr.Siblings) < MaxSiblings {
+		return nil
+	}
+	for _, e := range t.cell.mvr.Siblings {
+		if !t.saw(e.Dot) {
+			return fmt.Errorf("%s: %d writes wait for somebody to choose: resolve them first: %w", t.path, len(t.cell.mvr.Siblings), errkind.Conflict)
+		}
+	}
+	return nil
 }
 
 // unchanged reports what was written to the cell after what the actor saw.
