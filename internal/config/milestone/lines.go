@@ -126,6 +126,9 @@ func changesOf(op *config.Op) []*change {
 			keyed[address{w.Entity, w.Field, "", w.Env}] = true
 		}
 		c := at[a]
+		if w.Do == config.Note && (c != nil || keyed[a]) {
+			continue // the elements say it; alone, it is a choice of what is there
+		}
 		if c == nil {
 			c = &change{address: a}
 			at[a] = c
