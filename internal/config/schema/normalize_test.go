@@ -106,7 +106,7 @@ func TestParseText(t *testing.T) {
 		{"ref<service>", "service/api", `"service.api"`},
 		{"list", "a, 80 ,true,null", `["a",80,true,"null"]`},
 		{"list", `["a", 1]`, `["a",1]`},
-		{"list", `["a"`, `error: "[\"a\"" cannot be read as JSON: EOF: invalid`},
+		{"list", `["a"`, `error: "[\"a\"" cannot be read as JSON: line 1 column 5: EOF: invalid`},
 		{"list<string>", "80,443", `["80","443"]`},
 		{"list<int>", "80,443", "[80,443]"},
 		{"list<int>", "80,x", `[1]: "x" is no int`},
