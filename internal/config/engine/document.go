@@ -71,14 +71,14 @@ type Document struct {
 	writing sync.Mutex
 	unsure  bool // guarded by writing: an append failed, and may have been kept all the same
 
-	kept     atomic.Uint64 // the record of the last snapshot
+	saved    atomic.Uint64 // the record of the last snapshot
 	watchers atomic.Int64
 
 	mu      sync.RWMutex
 	state   *config.State       // guarded by mu, as all that follows
 	head    oplog.Head          // the last record that the state has
 	index   map[string][]uint64 // the records that write to each entity
-	recent  []Event             // the last ones since the document was opened, with no gap up to head
+	recent  events              // the last ones since the document was opened, with no gap up to head
 	opened  bool
 	changed chan struct{} // closed when head moves
 }
@@ -130,7 +130,9 @@ func nodeName(ctx context.Context, log oplog.Log, want string) (string, error) {
 // Name returns the document's name.
 func (d *Document) Name() string { return d.name }
 
-// Node returns the name of this copy.
+// Node returns the name of this copy. Operations are named by it and a number that counts up: two copies that write must never have the same
+// name. A log that was put back to an earlier state, from a backup, has forgotten what it gave out since: while other copies may know
+// of that, the document is opened with a new name (Options.Node), and the lost operations come back from the others.
 func (d *Document) Node() string { return d.node }
 
 // Meta gives access to the document's small named values.
@@ -167,7 +169,7 @@ func (d *Document) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := d.Refresh(ctx); err != nil && ctx.Err() == nil {
+		if err := d.refreshInTime(ctx); err != nil && ctx.Err() == nil {
 			d.opts.Logger.Warn("could not read on in the log of a document", "document", d.name, "error", err)
 			continue
 		}
@@ -175,6 +177,13 @@ func (d *Document) Run(ctx context.Context) error {
 			d.opts.Logger.Warn("could not keep a snapshot of a document", "document", d.name, "error", err)
 		}
 	}
+}
+
+// refreshInTime takes in what others wrote, as far as it comes: who writes must not wait long for a log that does not answer.
+func (d *Document) refreshInTime(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	return d.Refresh(ctx)
 }
 
 // genesis is what the first record's hash follows: no record of one document can be the first of another.
@@ -192,7 +201,7 @@ func chain(prev oplog.Head, data []byte) [32]byte {
 // checkLink checks that a record follows a head.
 func checkLink(prev oplog.Head, r oplog.Record) error {
 	if r.Seq != prev.Seq+1 || r.Hash != chain(prev, r.Data) {
-		return fmt.Errorf("record %d does not follow the one before it: the log was changed or damaged", r.Seq)
+		return fmt.Errorf("record %d does not follow the one before it: the log was changed or damaged, or put back to an earlier state and written to since", r.Seq)
 	}
 	return nil
 }
@@ -211,7 +220,7 @@ func (d *Document) catchUp(ctx context.Context) error {
 		return nil
 	}
 	at := d.head
-	err = decodeAll(ctx, d.log, at, func(batch []decoded) error {
+	err = decodeAll(ctx, d.log, at, 0, func(batch []decoded) error {
 		d.publish(batch)
 		return nil
 	})
@@ -226,6 +235,7 @@ func (d *Document) catchUp(ctx context.Context) error {
 type decoded struct {
 	op   *config.Op
 	head oplog.Head // of the log that ends with it
+	size int        // of its text
 }
 
 // publish applies operations that are durable, and tells who watches.
@@ -257,16 +267,17 @@ func (d *Document) indexed(entity string, seq uint64) {
 
 // snapshot is a state, and what else cannot be had without reading the whole log.
 type snapshot struct {
-	Hash  [32]byte            `json:"hash"` // of the record that it is of
-	State json.RawMessage     `json:"state"`
-	Index map[string][]uint64 `json:"index"`
+	Document string              `json:"document"`
+	Hash     [32]byte            `json:"hash"` // of the record that it is of
+	State    json.RawMessage     `json:"state"`
+	Index    map[string][]uint64 `json:"index"`
 }
 
 // Snapshot keeps the state if there were so many records since the last time, so that the next Open need not read them.
 func (d *Document) Snapshot(ctx context.Context, after int) error {
 	d.mu.RLock()
 	head := d.head
-	if head.Seq < d.kept.Load()+uint64(after) || head.Seq == 0 { //nolint:gosec // not negative
+	if head.Seq < d.saved.Load()+uint64(after) || head.Seq == 0 { //nolint:gosec // not negative
 		d.mu.RUnlock()
 		return nil
 	}
@@ -275,12 +286,12 @@ func (d *Document) Snapshot(ctx context.Context, after int) error {
 		d.mu.RUnlock()
 		return err
 	}
-	text, err := json.Marshal(snapshot{head.Hash, state, d.index})
+	text, err := json.Marshal(snapshot{d.name, head.Hash, state, d.index})
 	d.mu.RUnlock()
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}
-	d.kept.Store(head.Seq) // also if it fails: the next one is tried after as many records again
+	d.saved.Store(head.Seq) // also if it fails: the next one is tried after as many records again
 	return d.log.SaveSnapshot(ctx, head.Seq, text)
 }
 
@@ -294,12 +305,14 @@ func (d *Document) restore(ctx context.Context) error {
 		return err
 	}
 	records, err := d.log.Get(ctx, []uint64{seq})
-	if err != nil {
+	if err != nil && !errors.Is(err, errkind.NotFound) {
 		return err
 	}
 	var k snapshot
-	err = json.Unmarshal(text, &k)
-	if err == nil && k.Hash != records[0].Hash {
+	if err == nil {
+		err = json.Unmarshal(text, &k)
+	}
+	if err == nil && (k.Hash != records[0].Hash || k.Document != d.name) {
 		err = errors.New("it is of another log")
 	}
 	var state *config.State
@@ -311,7 +324,7 @@ func (d *Document) restore(ctx context.Context) error {
 		return nil
 	}
 	d.state, d.head = state, oplog.Head{Seq: seq, Hash: k.Hash}
-	d.kept.Store(seq)
+	d.saved.Store(seq)
 	if k.Index != nil {
 		d.index = k.Index
 	}

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -12,65 +14,59 @@ import (
 	"github.com/skep-dev/skep/internal/config/oplog"
 )
 
-// replayBatch is how many records are decoded and applied at a time: so many that handing them over costs nothing, and so few that several
+// How many records are decoded and applied at a time, whichever is less: so many that handing them over costs nothing, and so few that several
 // batches fit in memory.
-const replayBatch = 512
+const (
+	replayBatch = 512
+	replayBytes = 1 << 20
+)
 
-// decodeAll reads the records after a head, checks their chain, and calls fn with their operations, batch by batch, in order. Decoding takes most
-// of the time, and goes on all cores.
-func decodeAll(ctx context.Context, log oplog.Log, after oplog.Head, fn func([]decoded) error) error {
+// job is a batch of records to be decoded.
+type job struct {
+	data  []byte // of all records, one after the other
+	sizes []int
+	heads []oplog.Head
+	out   chan []decoded
+}
+
+func newJob() *job { return &job{out: make(chan []decoded, 1)} }
+
+func (j *job) add(head oplog.Head, data []byte) (full bool) {
+	j.data, j.sizes, j.heads = append(j.data, data...), append(j.sizes, len(data)), append(j.heads, head)
+	return len(j.heads) >= replayBatch || len(j.data) >= replayBytes
+}
+
+func (j *job) decode() ([]decoded, error) {
+	batch := make([]decoded, len(j.heads))
+	rest := j.data
+	for i, head := range j.heads {
+		op, err := config.DecodeOp(rest[:j.sizes[i]])
+		if err != nil {
+			return nil, fmt.Errorf("record %d: %w", head.Seq, err)
+		}
+		batch[i], rest = decoded{op, head, j.sizes[i]}, rest[j.sizes[i]:]
+	}
+	return batch, nil
+}
+
+// decodeAll reads the records after a head, at most limit of them (0: all), checks their chain, and calls fn with their operations, batch by batch, in
+// order. Decoding takes most of the time, and goes on all cores.
+func decodeAll(ctx context.Context, log oplog.Log, after oplog.Head, limit int, fn func([]decoded) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
-	type job struct {
-		data  [][]byte
-		heads []oplog.Head
-		out   chan []decoded
-	}
 	jobs := make(chan *job, workers)
 	ordered := make(chan *job, 2*workers)
 	group.Go(func() error {
 		defer close(jobs)
 		defer close(ordered)
-		j := &job{out: make(chan []decoded, 1)}
-		flush := func() error {
-			for _, to := range []chan *job{jobs, ordered} {
-				select {
-				case to <- j:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-			j = &job{out: make(chan []decoded, 1)}
-			return nil
-		}
-		head := after
-		err := log.Read(ctx, after.Seq+1, 0, func(r oplog.Record) error {
-			if err := checkLink(head, r); err != nil {
-				return err
-			}
-			head = oplog.Head{Seq: r.Seq, Hash: r.Hash}
-			j.data = append(j.data, slices.Clone(r.Data))
-			j.heads = append(j.heads, head)
-			if len(j.data) < replayBatch {
-				return nil
-			}
-			return flush()
-		})
-		if err == nil && len(j.data) > 0 {
-			err = flush()
-		}
-		return err
+		return readJobs(ctx, log, after, limit, jobs, ordered)
 	})
 	for range workers {
 		group.Go(func() error {
 			for j := range jobs {
-				batch := make([]decoded, len(j.data))
-				for i, data := range j.data {
-					op, err := config.DecodeOp(data)
-					if err != nil {
-						return fmt.Errorf("record %d: %w", j.heads[i].Seq, err)
-					}
-					batch[i] = decoded{op, j.heads[i]}
+				batch, err := j.decode()
+				if err != nil {
+					return err
 				}
 				j.out <- batch
 			}
@@ -93,25 +89,93 @@ func decodeAll(ctx context.Context, log oplog.Log, after oplog.Head, fn func([]d
 	return group.Wait()
 }
 
-// Verify reads the whole log and checks that each record follows the one before it. It returns the log's end.
+// readJobs sends the records after a head to those who decode them, and in order to who waits for that.
+func readJobs(ctx context.Context, log oplog.Log, after oplog.Head, limit int, jobs, ordered chan<- *job) error {
+	j := newJob()
+	flush := func() error {
+		for _, to := range []chan<- *job{jobs, ordered} {
+			select {
+			case to <- j:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		j = newJob()
+		return nil
+	}
+	err := log.Read(ctx, after.Seq+1, limit, func(r oplog.Record) error {
+		if err := checkLink(after, r); err != nil {
+			return err
+		}
+		after = oplog.Head{Seq: r.Seq, Hash: r.Hash}
+		if j.add(after, r.Data) {
+			return flush()
+		}
+		return nil
+	})
+	if err == nil && len(j.heads) > 0 {
+		err = flush()
+	}
+	return err
+}
+
+// Verify reads the whole log and calls fn with each operation. It checks that each record follows the one before it, and that the document's state,
+// which may have begun with a snapshot, is what the operations come to. It returns the log's end, which is to be compared with one that somebody
+// noted: a log whose end was cut off, and everything else that was made by who can make records, is whole in itself.
 func (d *Document) Verify(ctx context.Context, fn func(op *config.Op, seq uint64) error) (oplog.Head, error) {
 	end := oplog.Head{Hash: genesis(d.name)}
-	err := decodeAll(ctx, d.log, end, func(batch []decoded) error {
+	fold := config.NewState()
+	take := func(batch []decoded) error {
 		for _, r := range batch {
 			end = r.head
+			fold.Apply(r.op)
 			if err := fn(r.op, r.head.Seq); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
-	return end, err
+	}
+	if err := decodeAll(ctx, d.log, end, 0, take); err != nil {
+		return end, err
+	}
+	// What came meanwhile is read while this process writes nothing, and then the state is that of the end.
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if err := d.catchUp(ctx); err != nil {
+		return end, err
+	}
+	if n := d.head.Seq - end.Seq; d.head.Seq > end.Seq {
+		if err := decodeAll(ctx, d.log, end, int(n), take); err != nil { //nolint:gosec // a log has no 2^63 records
+			return end, err
+		}
+	}
+	if end != d.head {
+		return end, fmt.Errorf("the log ends with record %d, and had %d: it was changed or damaged", end.Seq, d.head.Seq)
+	}
+	return end, d.equals(fold)
+}
+
+// equals checks that the state is another one. The caller holds writing.
+func (d *Document) equals(fold *config.State) error {
+	fold.Settle()
+	want, err := fold.Snapshot()
+	if err != nil {
+		return err
+	}
+	have, err := d.state.Snapshot()
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(want, have) {
+		return errors.New("the state is not what the log's operations come to: the snapshot that it began with was changed or damaged")
+	}
+	return nil
 }
 
 // StateAt returns the state after a record, as it was then.
 func (d *Document) StateAt(ctx context.Context, include func(op *config.Op, seq uint64) bool) (*config.State, error) {
 	s := config.NewState()
-	err := decodeAll(ctx, d.log, oplog.Head{Hash: genesis(d.name)}, func(batch []decoded) error {
+	err := decodeAll(ctx, d.log, oplog.Head{Hash: genesis(d.name)}, 0, func(batch []decoded) error {
 		for _, r := range batch {
 			if include(r.op, r.head.Seq) {
 				s.Apply(r.op)

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/oplog"
@@ -26,22 +28,58 @@ type Change struct {
 	Conflict bool   `json:"conflict,omitempty"` // writes wait for somebody to choose
 }
 
-// maxRecent is how many events are kept for those who watch. Who is further behind reads the log.
-const maxRecent = 4096
+// The limits of what is kept for those who watch. Who is further behind reads the log.
+const (
+	maxRecent      = 8192
+	maxRecentBytes = 64 << 20 // of the operations' texts
+	// maxHanded and maxHandedBytes are what one who watches gets at a time, and holds while being slow.
+	maxHanded      = 256
+	maxHandedBytes = 1 << 20
+)
+
+// events are consecutive ones.
+type events struct {
+	list  []Event
+	sizes []int // of each one's text
+	bytes int   // the sum
+}
+
+// add puts an event at the end, and drops the older half where there are too many.
+func (r *events) add(e Event, size int) {
+	r.list, r.sizes, r.bytes = append(r.list, e), append(r.sizes, size), r.bytes+size
+	if len(r.list) <= maxRecent && r.bytes <= maxRecentBytes {
+		return
+	}
+	n := 0
+	for n < len(r.list)-1 && (len(r.list)-n > maxRecent/2 || r.bytes > maxRecentBytes/2) {
+		r.bytes -= r.sizes[n]
+		n++
+	}
+	r.list, r.sizes = slices.Clone(r.list[n:]), slices.Clone(r.sizes[n:])
+}
+
+// after returns the next events after a cursor, as many as one may have at a time; false if they are not here.
+func (r *events) after(cursor uint64) ([]Event, bool) {
+	if len(r.list) == 0 || r.list[0].Seq > cursor+1 {
+		return nil, false
+	}
+	from := int(cursor + 1 - r.list[0].Seq) //nolint:gosec // below len
+	to := from
+	for size := 0; to < len(r.list) && to-from < maxHanded && size < maxHandedBytes; to++ {
+		size += r.sizes[to]
+	}
+	return slices.Clone(r.list[from:to]), true // a copy: the list that somebody slow has a part of would be kept as a whole
+}
 
 // remember keeps the events of operations that were just applied. The caller holds mu.
 func (d *Document) remember(batch []decoded) {
-	if len(d.recent) > 2*maxRecent {
-		// A new slice: those who watch read from the old one.
-		d.recent = append([]Event(nil), d.recent[len(d.recent)-maxRecent:]...)
-	}
 	watched := d.watchers.Load() > 0
 	for _, r := range batch {
 		e := Event{Seq: r.head.Seq, Op: r.op}
 		if watched {
 			e.Changes = changes(d.state, r.op)
 		}
-		d.recent = append(d.recent, e)
+		d.recent.add(e, r.size)
 	}
 }
 
@@ -82,6 +120,11 @@ func changes(s *config.State, op *config.Op) []Change {
 func (d *Document) Watch(ctx context.Context, cursor uint64, fn func(Event) error) error {
 	d.watchers.Add(1)
 	defer d.watchers.Add(-1)
+	if cursor > d.Head().Seq { // another process may have told of what this one has not read yet
+		if err := d.Refresh(ctx); err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
+	}
 	for {
 		d.mu.RLock()
 		head, changed := d.head.Seq, d.changed
@@ -92,7 +135,7 @@ func (d *Document) Watch(ctx context.Context, cursor uint64, fn func(Event) erro
 			return fmt.Errorf("watch: cursor %d is after the last operation, %d: begin again from the state: %w", cursor, head, errkind.Invalid)
 		case !ok:
 			var err error
-			if events, err = d.old(ctx, cursor); err != nil {
+			if events, err = d.old(ctx, cursor, head); err != nil {
 				return err
 			}
 		case len(events) == 0:
@@ -125,25 +168,32 @@ func (d *Document) after(cursor uint64) ([]Event, bool) {
 	if cursor >= d.head.Seq {
 		return nil, true
 	}
-	if len(d.recent) == 0 || d.recent[0].Seq > cursor+1 {
-		return nil, false
-	}
-	return d.recent[cursor+1-d.recent[0].Seq:], true
+	return d.recent.after(cursor)
 }
 
-// old returns the next events after a cursor from the log.
-func (d *Document) old(ctx context.Context, cursor uint64) ([]Event, error) {
-	var events []Event
-	err := d.log.Read(ctx, cursor+1, replayBatch, func(r oplog.Record) error {
+var errEnough = errors.New("enough")
+
+// old returns the next events after a cursor from the log, of those that the state has.
+func (d *Document) old(ctx context.Context, cursor, head uint64) ([]Event, error) {
+	var list []Event
+	size := 0
+	err := d.log.Read(ctx, cursor+1, maxHanded, func(r oplog.Record) error {
+		if r.Seq > head || size > maxHandedBytes {
+			return errEnough
+		}
+		size += len(r.Data)
 		op, err := config.DecodeOp(r.Data)
 		if err != nil {
 			return err
 		}
-		events = append(events, Event{Seq: r.Seq, Op: op})
+		list = append(list, Event{Seq: r.Seq, Op: op})
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errEnough) {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	return events, nil
+	if len(list) == 0 {
+		return nil, fmt.Errorf("watch: the log has no record %d, and had one: it was put back to an earlier state: %w", cursor+1, errkind.Unavailable)
+	}
+	return list, nil
 }
