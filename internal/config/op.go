@@ -246,33 +246,6 @@ func (w *Write) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// Encode returns an operation's text, in which it is kept and sent.
-func (o *Op) Encode() ([]byte, error) {
-	b, err := json.Marshal(o)
-	if err != nil {
-		return nil, fmt.Errorf("encode operation %s: %w", o.ID, err)
-	}
-	if len(b) > MaxOpSize {
-		return nil, fmt.Errorf("operation %s has %d bytes, and %d are allowed: do it in parts: %w", o.ID, len(b), MaxOpSize, errkind.TooLarge)
-	}
-	return b, nil
-}
-
-// DecodeOp reads an operation, from this node or another one, and checks that it can be applied.
-func DecodeOp(data []byte) (*Op, error) {
-	if len(data) > MaxOpSize {
-		return nil, fmt.Errorf("read operation: it has %d bytes, and %d are allowed: %w", len(data), MaxOpSize, errkind.TooLarge)
-	}
-	o := new(Op)
-	if err := json.Unmarshal(data, o); err != nil {
-		return nil, fmt.Errorf("read operation: %w: %w", err, errkind.Invalid)
-	}
-	if err := o.check(); err != nil {
-		return nil, fmt.Errorf("read operation %s: %w: %w", o.ID, err, errkind.Invalid)
-	}
-	return o, nil
-}
-
 // check finds what no node makes. Everything else about an operation was decided where it was made, and is not asked again: to refuse
 // on one node what another took would keep the two from ever being equal.
 func (o *Op) check() error {
