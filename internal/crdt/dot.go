@@ -161,6 +161,9 @@ func (s *Dots) Has(d Dot) bool {
 // Last returns the highest number up to which all of a node's dots are in the set.
 func (s *Dots) Last(node string) uint64 { return s.prefix[node] }
 
+// Nodes returns the nodes of which the set has a prefix, sorted.
+func (s *Dots) Nodes() []string { return slices.Sorted(maps.Keys(s.prefix)) }
+
 // Covers reports whether all of t is in s.
 func (s *Dots) Covers(t *Dots) bool {
 	for node, n := range t.prefix {

@@ -61,7 +61,7 @@ func (o *Options) fill() {
 // Document is an open document. It is safe for concurrent use.
 type Document struct {
 	name  string
-	node  string
+	node  atomic.Pointer[string]
 	log   oplog.Log
 	opts  Options
 	clock crdt.Clock
@@ -78,6 +78,7 @@ type Document struct {
 	state   *config.State       // guarded by mu, as all that follows
 	head    oplog.Head          // the last record that the state has
 	index   map[string][]uint64 // the records that write to each entity
+	places  places              // the records of the operations
 	recent  events              // the last ones since the document was opened, with no gap up to head
 	opened  bool
 	changed chan struct{} // closed when head moves
@@ -88,12 +89,13 @@ func Open(ctx context.Context, name string, log oplog.Log, opts Options) (*Docum
 	opts.fill()
 	d := &Document{
 		name: name, log: log, opts: opts, clock: crdt.Clock{Now: opts.Now}, state: config.NewState(),
-		head: oplog.Head{Hash: genesis(name)}, index: map[string][]uint64{}, changed: make(chan struct{}),
+		head: oplog.Head{Hash: genesis(name)}, index: map[string][]uint64{}, places: places{}, changed: make(chan struct{}),
 	}
-	var err error
-	if d.node, err = nodeName(ctx, log, opts.Node); err != nil {
+	node, err := nodeName(ctx, log, opts.Node)
+	if err != nil {
 		return nil, fmt.Errorf("open document %s: %w", name, err)
 	}
+	d.node.Store(&node)
 	if err := d.restore(ctx); err != nil {
 		return nil, fmt.Errorf("open document %s: %w", name, err)
 	}
@@ -133,7 +135,7 @@ func (d *Document) Name() string { return d.name }
 // Node returns the name of this copy. Operations are named by it and a number that counts up: two copies that write must never have the same
 // name. A log that was put back to an earlier state, from a backup, has forgotten what it gave out since: while other copies may know
 // of that, the document is opened with a new name (Options.Node), and the lost operations come back from the others.
-func (d *Document) Node() string { return d.node }
+func (d *Document) Node() string { return *d.node.Load() }
 
 // Meta gives access to the document's small named values.
 func (d *Document) Meta() oplog.Metadata { return d.log }
@@ -246,6 +248,7 @@ func (d *Document) publish(batch []decoded) {
 		d.clock.Resume(r.op.Time)
 		d.state.Apply(r.op)
 		d.head = r.head
+		d.places.add(r.op.ID, r.head.Seq)
 		for i := range r.op.Writes {
 			d.indexed(r.op.Writes[i].Entity, r.head.Seq)
 		}
@@ -271,6 +274,7 @@ type snapshot struct {
 	Hash     [32]byte            `json:"hash"` // of the record that it is of
 	State    json.RawMessage     `json:"state"`
 	Index    map[string][]uint64 `json:"index"`
+	Places   places              `json:"places"`
 }
 
 // Snapshot keeps the state if there were so many records since the last time, so that the next Open need not read them.
@@ -286,7 +290,7 @@ func (d *Document) Snapshot(ctx context.Context, after int) error {
 		d.mu.RUnlock()
 		return err
 	}
-	text, err := json.Marshal(snapshot{d.name, head.Hash, state, d.index})
+	text, err := json.Marshal(snapshot{d.name, head.Hash, state, d.index, d.places})
 	d.mu.RUnlock()
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
@@ -315,6 +319,9 @@ func (d *Document) restore(ctx context.Context) error {
 	if err == nil && (k.Hash != records[0].Hash || k.Document != d.name) {
 		err = errors.New("it is of another log")
 	}
+	if err == nil && (k.Places == nil || k.Index == nil) {
+		err = errors.New("an older version made it")
+	}
 	var state *config.State
 	if err == nil {
 		state, err = config.RestoreState(k.State)
@@ -325,9 +332,7 @@ func (d *Document) restore(ctx context.Context) error {
 	}
 	d.state, d.head = state, oplog.Head{Seq: seq, Hash: k.Hash}
 	d.saved.Store(seq)
-	if k.Index != nil {
-		d.index = k.Index
-	}
+	d.index, d.places = k.Index, k.Places
 	d.clock.Resume(state.Latest())
 	return nil
 }

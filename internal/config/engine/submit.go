@@ -361,7 +361,7 @@ func (d *Document) planForeign(draft *config.State, sub *submission) error {
 			sub.results = append(sub.results, Result{Op: &config.Op{ID: op.ID}})
 			continue
 		}
-		if op.ID.Node == d.node {
+		if op.ID.Node == d.Node() {
 			return fmt.Errorf("operation %s: it names this copy as its maker, which has not made it: was the copy put back to an earlier state? "+
 				"it needs a new name then: %w", op.ID, errkind.Exists)
 		}
@@ -381,9 +381,10 @@ func (d *Document) planRequests(draft *config.State, sub *submission) error {
 		draft.Settle()
 		draft = draft.Draft()
 	}
+	node := d.Node()
 	sub.results = make([]Result, len(sub.Requests))
 	for i := range sub.Requests {
-		op, err := draft.Plan(&sub.Requests[i], crdt.Dot{Node: d.node, Seq: draft.Last(d.node) + 1})
+		op, err := draft.Plan(&sub.Requests[i], crdt.Dot{Node: node, Seq: draft.Last(node) + 1})
 		if err != nil {
 			return inBatch(err, i, len(sub.Requests))
 		}
