@@ -270,33 +270,46 @@ func (d *Document) indexed(entity string, seq uint64) {
 
 // snapshot is a state, and what else cannot be had without reading the whole log.
 type snapshot struct {
-	Document string              `json:"document"`
-	Hash     [32]byte            `json:"hash"` // of the record that it is of
-	State    json.RawMessage     `json:"state"`
-	Index    map[string][]uint64 `json:"index"`
-	Places   places              `json:"places"`
+	Document string          `json:"document"`
+	Hash     [32]byte        `json:"hash"` // of the record that it is of
+	State    json.RawMessage `json:"state"`
+	Index    json.RawMessage `json:"index"`
+	Places   json.RawMessage `json:"places"`
 }
 
 // Snapshot keeps the state if there were so many records since the last time, so that the next Open need not read them.
 func (d *Document) Snapshot(ctx context.Context, after int) error {
-	d.mu.RLock()
-	head := d.head
-	if head.Seq < d.saved.Load()+uint64(after) || head.Seq == 0 { //nolint:gosec // not negative
-		d.mu.RUnlock()
-		return nil
-	}
-	state, err := d.state.Snapshot()
-	if err != nil {
-		d.mu.RUnlock()
+	head, k, err := d.picture(after)
+	if err != nil || head.Seq == 0 {
 		return err
 	}
-	text, err := json.Marshal(snapshot{d.name, head.Hash, state, d.index, d.places})
-	d.mu.RUnlock()
+	text, err := json.Marshal(k)
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}
-	d.saved.Store(head.Seq) // also if it fails: the next one is tried after as many records again
 	return d.log.SaveSnapshot(ctx, head.Seq, text)
+}
+
+// picture makes a snapshot, if there were so many records since the last one. Who reads goes on meanwhile, and who writes waits.
+func (d *Document) picture(after int) (head oplog.Head, k snapshot, err error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if d.head.Seq < d.saved.Load()+uint64(after) { //nolint:gosec // not negative
+		return oplog.Head{}, k, nil
+	}
+	d.saved.Store(d.head.Seq) // also if it fails: the next one is tried after as many records again
+	k = snapshot{Document: d.name, Hash: d.head.Hash}
+	if k.State, err = d.state.Snapshot(); err != nil {
+		return oplog.Head{}, k, err
+	}
+	// As text, since the maps change as soon as somebody writes.
+	if k.Index, err = json.Marshal(d.index); err != nil {
+		return oplog.Head{}, k, fmt.Errorf("encode snapshot: %w", err)
+	}
+	if k.Places, err = json.Marshal(d.places); err != nil {
+		return oplog.Head{}, k, fmt.Errorf("encode snapshot: %w", err)
+	}
+	return d.head, k, nil
 }
 
 // restore starts from the snapshot, if there is one that this code can use.
@@ -319,8 +332,13 @@ func (d *Document) restore(ctx context.Context) error {
 	if err == nil && (k.Hash != records[0].Hash || k.Document != d.name) {
 		err = errors.New("it is of another log")
 	}
-	if err == nil && (k.Places == nil || k.Index == nil) {
-		err = errors.New("an older version made it")
+	var index map[string][]uint64
+	var at places
+	if err == nil {
+		err = errors.Join(json.Unmarshal(k.Index, &index), json.Unmarshal(k.Places, &at))
+	}
+	if err == nil && (index == nil || at == nil) {
+		err = errors.New("it has not all that is to be known")
 	}
 	var state *config.State
 	if err == nil {
@@ -332,7 +350,7 @@ func (d *Document) restore(ctx context.Context) error {
 	}
 	d.state, d.head = state, oplog.Head{Seq: seq, Hash: k.Hash}
 	d.saved.Store(seq)
-	d.index, d.places = k.Index, k.Places
+	d.index, d.places = index, at
 	d.clock.Resume(state.Latest())
 	return nil
 }
