@@ -7,6 +7,7 @@ import (
 	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/problem"
 )
 
 // intentOption is how a push says why: git push -o intent="…".
@@ -23,7 +24,7 @@ func (s *Server) refLog(c *call, r control.Repo) func(context.Context, []git.Ref
 		}
 		ctx = audit.With(ctx, o)
 		undone := func(updates []git.RefUpdate, why error) {
-			err := s.control.Audit(context.WithoutCancel(ctx), refEntries(r, updates, audit.Failed, ": "+explain(why))...)
+			err := s.control.Audit(context.WithoutCancel(ctx), refEntries(r, updates, audit.Failed, ": "+problem.Explain(why))...)
 			if err != nil {
 				s.log.WarnContext(ctx, "the audit log does not say that updates of references have failed", "request_id", c.id, "error", err)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/problem"
 )
 
 // The device flow (RFC 8628): a terminal asks for a code, its person confirms it in a browser, and the terminal gets a token. This
@@ -84,7 +85,7 @@ func (s *Server) collectDevice(c *call, r *http.Request) error {
 		word string
 	}{{control.ErrDeviceWaits, "authorization_pending"}, {control.ErrDeviceDenied, "access_denied"}, {control.ErrDeviceLate, "expired_token"}} {
 		if errors.Is(err, known.err) {
-			s.deviceFailure(c, http.StatusBadRequest, known.word, explain(known.err))
+			s.deviceFailure(c, http.StatusBadRequest, known.word, problem.Explain(known.err))
 			return nil
 		}
 	}

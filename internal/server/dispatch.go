@@ -9,11 +9,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/problem"
 )
 
 // dispatch finds out which world a request belongs to. Tenants cannot take the names that are looked for first.
@@ -95,22 +94,22 @@ func (s *Server) refuse(c *call, r *http.Request, err error) {
 	}
 	status := s.refusalHeaders(c, err)
 	if c.route == routeAPIRead || c.route == routeAPIWrite {
-		writeProblem(c, status, err)
+		problem.Write(&c.w, status, err)
 		return
 	}
 	switch c.route {
 	case routeLogin:
 		s.showFailure(c, r, status, err)
 	case routeDevice:
-		s.deviceFailure(c, status, "invalid_request", explain(err))
+		s.deviceFailure(c, status, "invalid_request", problem.Explain(err))
 	default:
-		s.text(c, status, explain(err))
+		s.text(c, status, problem.Explain(err))
 	}
 }
 
 // refusalHeaders sets the headers that belong to a refusal's status.
 func (s *Server) refusalHeaders(c *call, err error) int {
-	status := statusOf(err)
+	status := problem.Status(err)
 	if over, ok := errors.AsType[control.QuotaError](err); ok && over.Quota != control.QuotaStorage {
 		s.metrics.overQuota[over.Quota].Inc()
 	}
@@ -132,7 +131,7 @@ func (s *Server) refusalHeaders(c *call, err error) int {
 // logFailure keeps what people are not shown.
 func (s *Server) logFailure(ctx context.Context, c *call, err error) {
 	level := slog.LevelDebug
-	if statusOf(err) == http.StatusInternalServerError && ctx.Err() == nil {
+	if problem.Status(err) == http.StatusInternalServerError && ctx.Err() == nil {
 		level = slog.LevelError
 	}
 	if d := (denial{}); errors.As(err, &d) || !s.log.Enabled(ctx, level) {
@@ -140,18 +139,4 @@ func (s *Server) logFailure(ctx context.Context, c *call, err error) {
 	}
 	s.log.LogAttrs(ctx, level, "request failed", slog.String("request_id", c.id),
 		slog.String("route", c.route.String()), slog.Any("error", err))
-}
-
-// problemOf is a failure as RFC 9457 wants it.
-func problemOf(status int, err error) *huma.ErrorModel {
-	kind := errkind.Of(err)
-	if status == http.StatusServiceUnavailable {
-		kind = errkind.Unavailable
-	}
-	return &huma.ErrorModel{
-		Type:   client.ProblemType(kind),
-		Title:  http.StatusText(status),
-		Status: status,
-		Detail: explain(err),
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/problem"
 	"github.com/skep-dev/skep/internal/usage"
 )
 
@@ -114,4 +115,4 @@ func EventCursor(r usage.Record) string { return makeCursor(eventName(r)) }
 var ParseEventCursor = parseEventCursor
 
 // StatusOf is the status of a kind of failure, for the reference.
-var StatusOf = statusOf
+var StatusOf = problem.Status

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/login"
+	"github.com/skep-dev/skep/internal/problem"
 )
 
 // The pages for people: plain HTML and one style sheet, which work without JavaScript.
@@ -70,7 +71,7 @@ func (s *Server) show(c *call, r *http.Request, status int, name string, p page)
 
 // showFailure answers with a page that says what went wrong, and what to do.
 func (s *Server) showFailure(c *call, r *http.Request, status int, err error) {
-	p := page{Title: "That did not work", Bad: true, Note: sentence(explain(err))}
+	p := page{Title: "That did not work", Bad: true, Note: sentence(problem.Explain(err))}
 	if d := (denial{}); !errors.As(err, &d) {
 		p.Request = c.id
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/problem"
 )
 
 const openAPIPath = client.Base + "/openapi.json"
@@ -65,7 +66,7 @@ func (s *Server) newAPI() http.Handler {
 			Security: []map[string][]string{{}, {"bearer": {}}, {"basic": {}}, {"key": {}}, {"mtls": {}}, {"session": {}}},
 		},
 		Formats:       huma.DefaultFormats,
-		Transformers:  []huma.Transformer{plainProblem},
+		Transformers:  []huma.Transformer{problem.Plain},
 		DefaultFormat: "application/json",
 	}
 	api := humago.New(mux, config)
@@ -105,18 +106,6 @@ func (s *Server) newAPI() http.Handler {
 		_, _ = w.Write(b) // the client may be gone
 	})
 	return mux
-}
-
-// plainProblem finishes the problems that come from huma, before a handler was asked: they get a type like the others, and do
-// not repeat what was sent, which may be long or secret.
-func plainProblem(_ huma.Context, _ string, v any) (any, error) {
-	if p, ok := v.(*huma.ErrorModel); ok && p.Type == "" {
-		p.Type = client.ProblemType(client.KindOf(p.Status))
-		for _, d := range p.Errors {
-			d.Value = nil
-		}
-	}
-	return v, nil
 }
 
 // describeProblems makes the document say of a problem's type what holds here: there is one, and it is one of few.
@@ -205,7 +194,7 @@ func handle[I, O any](a *restAPI, o huma.Operation, h func(ctx context.Context, 
 		if err != nil {
 			a.logFailure(ctx, c, err)
 			status := a.refusalHeaders(c, err)
-			return nil, problemOf(status, err)
+			return nil, problem.Of(status, err)
 		}
 		return res, nil
 	})
@@ -295,10 +284,10 @@ func (s *Server) callAPI(c *call, r *http.Request) {
 	found := probe{header: c.w.Header()}
 	h.ServeHTTP(&found, r)
 	if found.status == http.StatusMethodNotAllowed {
-		writeProblem(c, found.status, denial{errkind.Unsupported, "this path has no such method"})
+		problem.Write(&c.w, found.status, denial{errkind.Unsupported, "this path has no such method"})
 		return
 	}
-	writeProblem(c, http.StatusNotFound, denial{errkind.NotFound, "the API has no such path: see " + openAPIPath})
+	problem.Write(&c.w, http.StatusNotFound, denial{errkind.NotFound, "the API has no such path: see " + openAPIPath})
 }
 
 // probe takes a handler's status and headers and drops its text.
@@ -315,12 +304,3 @@ func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
 
 // WriteHeader keeps the status.
 func (p *probe) WriteHeader(status int) { p.status = status }
-
-// writeProblem answers with a problem document.
-func writeProblem(c *call, status int, err error) {
-	h := c.w.Header()
-	h["Content-Type"] = []string{"application/problem+json"}
-	h.Del("Content-Length")
-	c.w.WriteHeader(status)
-	_ = huma.DefaultJSONFormat.Marshal(&c.w, problemOf(status, err)) // the client may be gone
-}

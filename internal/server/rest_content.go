@@ -18,6 +18,7 @@ import (
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/archive"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/problem"
 )
 
 const (
@@ -69,7 +70,7 @@ func (a *restAPI) stream(ctx context.Context, write func(w *answer) error) *huma
 		case c.w.status == 0:
 			a.logFailure(ctx, c, err)
 			clearHeaders(c.w.Header())
-			writeProblem(c, a.refusalHeaders(c, err), err)
+			problem.Write(&c.w, a.refusalHeaders(c, err), err)
 		default:
 			a.logFailure(ctx, c, err)
 			panic(http.ErrAbortHandler) // the client must not take what it got for the whole

@@ -21,6 +21,7 @@ import (
 	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/git/revwalk"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/problem"
 	"github.com/skep-dev/skep/internal/router"
 )
 
@@ -138,9 +139,9 @@ func (a *restAPI) pushPack(ctx context.Context, p policy.Principal, in *struct {
 	res, err := pushTo(ctx, w, cell, mayStore, body, in.ContentType, client.PushUpdate{Ref: in.Ref, Old: in.Old, New: in.New})
 	if err != nil {
 		_, _ = io.CopyN(io.Discard, body, maxDrain) // the push has failed already
-		if status := statusOf(err); status < http.StatusInternalServerError {
+		if status := problem.Status(err); status < http.StatusInternalServerError {
 			a.logFailure(ctx, c, err)
-			return &pushOut{status, client.PushResult{Error: explain(err)}}, nil
+			return &pushOut{status, client.PushResult{Error: problem.Explain(err)}}, nil
 		}
 		return nil, err
 	}
@@ -208,7 +209,7 @@ func pushResult(cell *router.Repo, moves []git.RefUpdate, errs []error) client.P
 			res.Conflicts = append(res.Conflicts, client.PushConflict{Ref: string(m.Name), Expected: m.Old, Actual: now.OID})
 		}
 		if res.Error == "" || len(res.Conflicts) == 1 {
-			res.Error = explain(errs[i])
+			res.Error = problem.Explain(errs[i])
 		}
 	}
 	if !res.Success {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/skep-dev/skep/internal/conns"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
 	"github.com/skep-dev/skep/internal/login"
@@ -199,7 +200,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	ln = newLimitListener(s.opts.Proxies.Listen(ln), s.opts.MaxConns)
+	ln = conns.Limit(s.opts.Proxies.Listen(ln), s.opts.MaxConns)
 	go func() {
 		if s.opts.TLS == nil {
 			served <- hs.Serve(ln)

@@ -10,6 +10,7 @@ import (
 	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/problem"
 )
 
 // guardPolicies sees to it that a push judges and applies the policies that live in the repository: see control.PolicySource.
@@ -56,7 +57,7 @@ func (s *Server) judgePolicy(ctx context.Context, p policy.Principal, src contro
 	}
 	blob, err := policyBlob(objects, u.New, src.Path)
 	if err != nil {
-		return refuse(errkind.Invalid, "%s", explain(err))
+		return refuse(errkind.Invalid, "%s", problem.Explain(err))
 	}
 	if !u.Old.IsZero() {
 		if old, err := policyBlob(objects, u.Old, src.Path); err == nil && old == blob {
@@ -85,7 +86,7 @@ func (s *Server) judgePolicy(ctx context.Context, p policy.Principal, src contro
 		err = doc.Inside(t.Path)
 	}
 	if err != nil {
-		return refuse(errkind.Invalid, "%s", explain(err))
+		return refuse(errkind.Invalid, "%s", problem.Explain(err))
 	}
 	return true, nil
 }

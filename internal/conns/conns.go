@@ -1,4 +1,7 @@
-package server
+// Package conns bounds how many connections a listener has open.
+//
+//	ln = conns.Limit(ln, 8192)
+package conns
 
 import (
 	"net"
@@ -13,7 +16,8 @@ type limitListener struct {
 	once  sync.Once
 }
 
-func newLimitListener(ln net.Listener, most int) net.Listener {
+// Limit returns a listener with at most so many open connections.
+func Limit(ln net.Listener, most int) net.Listener {
 	return &limitListener{Listener: ln, slots: make(chan struct{}, most), done: make(chan struct{})}
 }
 
