@@ -46,7 +46,8 @@ func (r *Rules) For(a config.Actor) *Subject {
 	}}
 }
 
-// Allow decides. entity is "type.id", or a type alone; field is "" for the entity itself; env is "" for the base environment.
+// Allow decides. entity is "type.id", or a type alone, or "" for the document, which only permissions for all entities reach; field is "" for
+// the entity itself; env is "" for the base environment.
 func (s *Subject) Allow(action policy.Action, entity, field, env string) bool {
 	r, ok := s.rules.resource(entity, field, env)
 	return ok && policy.Allow(s.principal, action, r)
@@ -60,7 +61,7 @@ func (r *Rules) Allow(a config.Actor, action policy.Action, entity, field, env s
 // resource is an entity as policy sees it; false: there is no such entity.
 func (r *Rules) resource(entity, field, env string) (policy.Resource, bool) {
 	typ, id1, _ := strings.Cut(entity, ".")
-	if typ == "" || strings.Contains(entity, separator) {
+	if typ == "" && entity != "" || strings.Contains(entity, separator) {
 		return policy.Resource{}, false
 	}
 	if env == "" {

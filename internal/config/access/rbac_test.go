@@ -136,11 +136,22 @@ func TestAllow(t *testing.T) {
 	}
 }
 
+// The document itself is what "*" has and "route/*" has not, in the base environment.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	for resource, want := range map[string]bool{"*": true, "*@production": true, "route/*": false, "*@staging": false, "*/api": false} {
+		r := load(t, "[role.some]\npermissions = [{ actions = [\"admin\"], resource = \""+resource+"\" }]\n[[assignment]]\nactor = \"a\"\nroles = [\"some\"]\n")
+		if got := r.Allow(config.Actor{ID: "a"}, policy.ConfigAdmin, "", "", ""); got != want {
+			t.Errorf("a role with %s has the document: %v, want %v", resource, got, want)
+		}
+	}
+}
+
 // Nothing is allowed on what is no entity, whatever the rules say.
 func TestNoEntity(t *testing.T) {
 	t.Parallel()
 	r := load(t, "[role.all]\npermissions = [{ actions = [\"*\"], resource = \"*\" }]\n[[assignment]]\nactor_pattern = \"*\"\nroles = [\"all\"]\n")
-	for _, entity := range []string{"", ".x", "a.b\x1fc"} {
+	for _, entity := range []string{".x", "a.b\x1fc"} {
 		if r.Allow(config.Actor{ID: "a"}, policy.ConfigRead, entity, "", "") {
 			t.Errorf("%q may be read", entity)
 		}

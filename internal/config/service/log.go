@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/skep-dev/skep/internal/config"
-	"github.com/skep-dev/skep/internal/config/engine"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/crdt"
 	"github.com/skep-dev/skep/internal/errkind"
@@ -28,6 +27,10 @@ const MaxLog = 1000
 
 const defaultLog = 100
 
+// maxLooked is how many operations are looked at for a page. One that was chosen from more may have fewer than it could, or none, and says
+// where to go on.
+const maxLooked = 50_000
+
 // Log returns operations, the newest first.
 func (s *Service) Log(ctx context.Context, actor config.Actor, q LogQuery) (*wire.Log, error) {
 	if q.Limit <= 0 {
@@ -43,11 +46,13 @@ func (s *Service) Log(ctx context.Context, actor config.Actor, q LogQuery) (*wir
 	}
 	r := s.reader(actor)
 	out := &wire.Log{Operations: []wire.Record{}}
+	looked := 0
 	err := s.doc.Backward(ctx, q.Entity, q.Before, func(op *config.Op, seq uint64) (bool, error) {
-		if len(out.Operations) == q.Limit {
+		if len(out.Operations) == q.Limit || looked == maxLooked {
 			out.Next = seq + 1
-			return false, nil
+			return false, ctx.Err()
 		}
+		looked++
 		if !q.chooses(op) {
 			return true, nil
 		}
@@ -90,95 +95,6 @@ func (s *Service) record(r reader, op *config.Op, seq uint64) *wire.Record {
 			return nil
 		}
 	}
-	return out
-}
-
-// WatchQuery chooses what a watcher gets.
-type WatchQuery struct {
-	Cursor  uint64 // go on after this one
-	Initial bool   // first the state as it is; the cursor is not looked at
-	Entity  string // only this one, or this type
-	Field   string
-	Env     string // "" is all
-	Valid   bool   // nothing as long as rules of the schema are broken
-}
-
-// Watch calls fn for everything that changes, from a cursor on, until ctx ends or fn returns an error.
-func (s *Service) Watch(ctx context.Context, actor config.Actor, q WatchQuery, fn func(*wire.Event) error) error {
-	r := s.reader(actor)
-	if q.Env != "" {
-		if err := s.doc.View(func(state *config.State) (err error) { q.Env, err = state.Environment(q.Env); return err }); err != nil {
-			return err
-		}
-	}
-	if q.Initial {
-		head := s.doc.Head()
-		q.Cursor = head.Seq
-		if err := fn(s.initial(r, q, head.Seq)); err != nil {
-			return err
-		}
-	}
-	return s.doc.Watch(ctx, q.Cursor, func(e engine.Event) error {
-		if q.Valid && s.broken(q.Env) {
-			return nil
-		}
-		out := &wire.Event{Cursor: e.Seq, Changes: []wire.FieldChange{}}
-		for _, c := range e.Changes {
-			if q.wants(c.Entity, c.Field, c.Env) && r.may(c.Entity, c.Field, c.Env) {
-				out.Changes = append(out.Changes, wire.FieldChange{
-					EntityID: c.Entity, Field: c.Field, Environment: c.Env, Value: wireValue(c.Value), Removed: c.Gone, Conflict: c.Conflict,
-				})
-			}
-		}
-		if len(out.Changes) == 0 {
-			return nil
-		}
-		if out.Operation = s.record(r, e.Op, e.Seq); out.Operation == nil {
-			return nil
-		}
-		return fn(out)
-	})
-}
-
-func (q *WatchQuery) wants(entity, field, env string) bool {
-	return (q.Entity == "" || q.Entity == entity || q.Entity == config.Type(entity)) &&
-		(q.Field == "" || field == "" || q.Field == field) && (q.Env == "" || env == "" || q.Env == env)
-}
-
-func (s *Service) broken(env string) bool {
-	broken := false
-	_ = s.doc.View(func(state *config.State) error {
-		for _, v := range state.Violations() {
-			broken = broken || v.Severity == config.Error && (env == "" || v.Env == env)
-		}
-		return nil
-	})
-	return broken
-}
-
-// initial returns the state as an event.
-func (s *Service) initial(r reader, q WatchQuery, cursor uint64) *wire.Event {
-	out := &wire.Event{Cursor: cursor, Changes: []wire.FieldChange{}}
-	_ = s.doc.View(func(state *config.State) error {
-		for _, id := range state.Entities("") {
-			if !q.wants(id, "", "") {
-				continue
-			}
-			for _, env := range state.Schema().Environments {
-				e := r.entity(state, id, env.Name)
-				if e == nil || !q.wants(id, "", env.Name) {
-					continue
-				}
-				for _, name := range sortedKeys(e.Fields) {
-					if q.wants(id, name, env.Name) {
-						v := e.Fields[name]
-						out.Changes = append(out.Changes, wire.FieldChange{EntityID: id, Field: name, Environment: env.Name, Value: &v})
-					}
-				}
-			}
-		}
-		return nil
-	})
 	return out
 }
 

@@ -3,14 +3,12 @@ package service
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/crdt"
-	"github.com/skep-dev/skep/internal/errkind"
 )
 
 // Query chooses what is read.
@@ -93,7 +91,7 @@ func (s *Service) Entity(_ context.Context, actor config.Actor, entity, env stri
 			return err
 		}
 		if out = s.reader(actor).entity(state, id, env); out == nil {
-			return fmt.Errorf("entity %q: there is none: %w", id, errkind.NotFound)
+			return hidden(id)
 		}
 		out.Version = state.VersionText()
 		return nil
@@ -144,6 +142,7 @@ func entrySources(by []*crdt.Entry) []wire.Source {
 
 // Blame returns where an entity's values come from; of one field, or of all if that is "".
 func (s *Service) Blame(_ context.Context, actor config.Actor, entity, field, env string) (list []wire.Blame, err error) {
+	list = []wire.Blame{}
 	id, err := config.ParseEntity(entity)
 	if err != nil {
 		return nil, err
@@ -170,7 +169,7 @@ func (s *Service) Blame(_ context.Context, actor config.Actor, entity, field, en
 			}
 		}
 		if len(list) == 0 && r.entity(state, id, env) == nil {
-			return fmt.Errorf("entity %q: there is none: %w", id, errkind.NotFound)
+			return hidden(id)
 		}
 		return nil
 	})

@@ -26,9 +26,15 @@ type Access interface {
 	Allow(a config.Actor, action policy.Action, entity, field, env string) bool
 }
 
+// Subjects is an Access that looks an actor up once, for many questions.
+type Subjects interface {
+	Subject(a config.Actor) func(action policy.Action, entity, field, env string) bool
+}
+
 // Options of a service. The zero Options permits everything: that is for whoever has the document's files anyway.
 type Options struct {
-	Access Access // nil: all is permitted
+	Access   Access // nil: all is permitted
+	Revision string // of Access: what somebody may see is the same while it is
 	// Check is asked about each operation that has a signature, or should have one; nil: signatures are kept and not looked at.
 	Check func(op *config.Op, request *wire.Operation) error
 	Now   func() time.Time // nil: time.Now
@@ -60,15 +66,28 @@ func (s *Service) Document() *engine.Document { return s.doc }
 
 // reader says what of a document an actor may read.
 type reader struct {
-	access Access
-	actor  config.Actor
+	allow func(action policy.Action, entity, field, env string) bool // nil: all
 }
 
-func (s *Service) reader(a config.Actor) reader { return reader{s.opts.Load().Access, a} }
+func (s *Service) reader(a config.Actor) reader {
+	switch access := s.opts.Load().Access.(type) {
+	case nil:
+		return reader{}
+	case Subjects:
+		return reader{access.Subject(a)}
+	default:
+		return reader{func(action policy.Action, entity, field, env string) bool {
+			return access.Allow(a, action, entity, field, env)
+		}}
+	}
+}
 
 func (r reader) may(entity, field, env string) bool {
-	return r.access == nil || r.access.Allow(r.actor, policy.ConfigRead, entity, field, env)
+	return r.allow == nil || r.allow(policy.ConfigRead, entity, field, env)
 }
+
+// Revision tells the present rules of access from others.
+func (s *Service) Revision() string { return s.opts.Load().Revision }
 
 // Permit refuses what an actor may not do. Who may not even read a thing is told that there is none.
 func (s *Service) Permit(a config.Actor, action policy.Action, entity, field, env string) error {
@@ -84,12 +103,16 @@ func (s *Service) Permit(a config.Actor, action policy.Action, entity, field, en
 		what += "@" + env
 	}
 	if what != "" && !access.Allow(a, policy.ConfigRead, entity, field, env) {
-		return fmt.Errorf("%s: there is none: %w", what, errkind.NotFound)
+		return hidden(entity) // in the words that an entity gets which is not there
 	}
 	if what == "" {
 		what = "the document"
 	}
 	return fmt.Errorf("%s: %s may not %s it: %w", what, a.ID, verb(action), errkind.Forbidden)
+}
+
+func hidden(entity string) error {
+	return fmt.Errorf("entity %q: there is none: %w", entity, errkind.NotFound)
 }
 
 func verb(a policy.Action) string { return string(a)[len("config."):] }
@@ -126,6 +149,9 @@ func (s *Service) permitWrite(op *config.Op, w *config.Write, env string) error 
 	case w.Do == config.Move:
 		return s.Permit(op.Actor, policy.ConfigMove, w.Entity, "", "")
 	case op.Kind == config.Promote:
+		if err := s.Permit(op.Actor, policy.ConfigRead, w.Entity, w.Field, op.From); err != nil {
+			return err // or a promotion would bring to light what its maker may not see
+		}
 		return s.Permit(op.Actor, policy.ConfigPromote, w.Entity, w.Field, env)
 	case op.Kind == config.Resolve:
 		return s.Permit(op.Actor, policy.ConfigResolve, w.Entity, w.Field, env)

@@ -54,32 +54,55 @@ func (s *Service) Submit(ctx context.Context, actor config.Actor, ops []wire.Ope
 		return s.guard(state, op)
 	}
 	done, err := s.doc.Submit(ctx, b)
+	r := s.reader(actor)
 	if err != nil {
-		return nil, err
+		return nil, s.discreet(r, ops, err)
 	}
-	return s.results(ops, done), nil
+	return s.results(r, ops, done), nil
+}
+
+// discreet keeps from somebody who may write to a field but not read it what the error says of its value.
+func (s *Service) discreet(r reader, ops []wire.Operation, err error) error {
+	if r.allow == nil || errkind.Of(err) != errkind.Conflict && errkind.Of(err) != errkind.Invalid {
+		return err
+	}
+	for i := range ops {
+		op := &ops[i]
+		if op.Field == "" && op.Type != string(config.Promote) {
+			continue
+		}
+		if env := environment(op) + op.To; !r.may(op.EntityID, op.Field, env) {
+			return fmt.Errorf("submit: a field that you may not read does not permit it: %w", errkind.Of(err))
+		}
+	}
+	return err
 }
 
 // maxWritesShown keeps an answer small; the log has them all.
 const maxWritesShown = 1000
 
-func (s *Service) results(ops []wire.Operation, done []engine.Result) []wire.Result {
+func (s *Service) results(r reader, ops []wire.Operation, done []engine.Result) []wire.Result {
 	results := make([]wire.Result, len(done))
 	_ = s.doc.View(func(state *config.State) error {
 		version := state.VersionText()
 		for i, d := range done {
-			r := wire.Result{ID: d.Op.ID.String(), Seq: d.Seq, Version: version}
+			out := wire.Result{ID: d.Op.ID.String(), Seq: d.Seq, Version: version}
 			if d.Op.Time > 0 {
-				r.HLC = d.Op.Time.String()
+				out.HLC = d.Op.Time.String()
 			}
-			r.Writes, _ = writes(state, d.Op, maxWritesShown)
-			if op := &ops[i]; op.Field != "" {
-				id, _ := config.ParseEntity(op.EntityID)
-				if now, err := state.Get(id, op.Field, environment(op)); err == nil {
-					r.Now = wireValue(now.Value)
+			out.Writes, _ = writes(state, d.Op, maxWritesShown)
+			for i := range out.Writes {
+				if w := &out.Writes[i]; !r.may(w.EntityID, w.Field, w.Environment) {
+					w.Old = nil // what is new they said themselves
 				}
 			}
-			results[i] = r
+			if op := &ops[i]; op.Field != "" {
+				id, _ := config.ParseEntity(op.EntityID)
+				if now, err := state.Get(id, op.Field, environment(op)); err == nil && r.may(id, op.Field, environment(op)) {
+					out.Now = wireValue(now.Value)
+				}
+			}
+			results[i] = out
 		}
 		return nil
 	})
