@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 	root := group("skep", "A Git server in which every repository is a cell of its own, and its command line",
 		newServe(), newDoctor(), newVersion(), newLogin(), newSession(), newRepo(), newImport(), newToken(), newKey(),
 		newTenant(), newShare(), newAccount(), newInvite(), newPrincipal(), newGroup(), newPolicy(), newIssuer(), newSSHCA(), newCert(),
-		newSecret(), newAudit())
+		newSecret(), newAudit(), newConfig())
 	root.Long = `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.
 
 SKEP_URL and SKEP_TOKEN say which server and who you are; without them, what "skep login" stored counts. SKEP_INTENT says why you

@@ -99,6 +99,25 @@ func (s *Service) Entity(_ context.Context, actor config.Actor, entity, env stri
 	return out, err
 }
 
+// Version returns the version of the document, and an environment's name.
+func (s *Service) Version(env string) (version, name string, err error) {
+	err = s.doc.View(func(state *config.State) error {
+		name, err = state.Environment(env)
+		version = state.VersionText()
+		return err
+	})
+	return version, name, err
+}
+
+// Schema returns the schema in force: its name, version and text.
+func (s *Service) Schema() (name, version, text string) {
+	_ = s.doc.View(func(state *config.State) error {
+		name, version, text = state.Schema().Name, state.Schema().Version, state.SchemaText()
+		return nil
+	})
+	return name, version, text
+}
+
 // Environments returns the schema's environments, the base first.
 func (s *Service) Environments() (list []wire.Environment) {
 	_ = s.doc.View(func(state *config.State) error {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/skep-dev/skep/internal/config/value"
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -21,6 +23,11 @@ func (v Value) MarshalJSON() ([]byte, error) { return value.Encode(v.Any), nil }
 func (v *Value) UnmarshalJSON(data []byte) (err error) {
 	v.Any, err = value.Decode(data)
 	return err
+}
+
+// Schema describes a value in an OpenAPI document: what it may be depends on the field.
+func (Value) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "A value of the field's type"}
 }
 
 // Actor is who did or wants something.

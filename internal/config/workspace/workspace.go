@@ -181,6 +181,15 @@ func (w *Workspace) open(ctx context.Context) error {
 	return nil
 }
 
+// Auth reads how the daemon knows its callers.
+func (w *Workspace) Auth() (access.Auth, error) {
+	text, err := w.read(settingsFile)
+	if err != nil {
+		return access.Auth{}, err
+	}
+	return access.LoadAuth(text)
+}
+
 // Rules reads rbac.toml; nil if there is none.
 func (w *Workspace) Rules() (*access.Rules, error) {
 	text, err := w.read(rulesFile)

@@ -1,0 +1,280 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/skep-dev/skep/internal/config/service"
+	"github.com/skep-dev/skep/internal/config/wire"
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+const (
+	// heartbeat is how often a stream says that it is there. Proxies end connections that are silent for a minute.
+	heartbeat = 15 * time.Second
+	// writePatience is how long a watcher may take nothing of what it is sent. Nothing is kept for it meanwhile: it reads on by its cursor.
+	writePatience = 30 * time.Second
+	// maxWait is how long a poll waits for a change.
+	maxWait = time.Minute
+	// maxPolled is how many events a poll answers at most.
+	maxPolled = 1000
+)
+
+// Watching chooses what is watched, and how.
+type Watching struct {
+	Cursor      string `query:"cursor" maxLength:"20" doc:"Go on after this one. Without a cursor the stream begins with what comes next"`
+	LastEventID string `header:"Last-Event-ID" maxLength:"20" doc:"The same, as browsers say it when they connect again"`
+	Initial     bool   `query:"initial" doc:"First the state as it is, as one event; with a cursor: go on after that"`
+	Entity      string `query:"entity" maxLength:"512" doc:"Only this one, or this type"`
+	Field       string `query:"field" maxLength:"256"`
+	Environment string `query:"environment" maxLength:"256" doc:"All if empty"`
+	Env         string `query:"env" maxLength:"256" doc:"The same as environment"`
+	ValidOnly   bool   `query:"valid_only" doc:"Nothing as long as rules of the schema are broken; then what has changed, as one event"`
+	Wait        string `query:"wait" maxLength:"16" doc:"Answer with what there is, waiting for up to so long, at most 1m, until there is something: 30s. Without it the answer is a stream"`
+	Accept      string `header:"Accept" doc:"text/event-stream, or application/x-ndjson"`
+}
+
+// Polled is the answer to a poll.
+type Polled struct {
+	Events []*wire.Event `json:"events"`
+	Cursor uint64        `json:"cursor" doc:"To go on after"`
+}
+
+// Beat is what a stream of JSON lines has when nothing else happens.
+type Beat struct {
+	Heartbeat bool   `json:"heartbeat"`
+	Cursor    uint64 `json:"cursor"`
+}
+
+func (w *Watching) query(c *Call) (service.WatchQuery, error) {
+	q := service.WatchQuery{Initial: w.Initial, Entity: w.Entity, Field: w.Field, Env: (&Reading{Environment: w.Environment, Env: w.Env}).env(), Valid: w.ValidOnly}
+	text := w.LastEventID
+	if text == "" {
+		text = w.Cursor
+	}
+	if text == "" {
+		q.Cursor = c.Service.Document().Head().Seq
+		return q, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return q, fmt.Errorf("cursor %q is no number that this document gave: %w", clip(text), errkind.Invalid)
+	}
+	if head := c.Service.Document().Head().Seq; n > head {
+		return q, fmt.Errorf("cursor %d is after the last operation: it is of another document, or of one that was put back to an earlier state: begin again from the state: %w", n, errkind.Conflict)
+	}
+	q.Cursor, q.Initial = n, w.Initial && w.LastEventID == "" && w.Cursor == ""
+	return q, nil
+}
+
+func (a *routes) watch() {
+	o := a.op(http.MethodGet, "/watch", "watch", "Follow what changes")
+	o.Description = "A stream of events, as server-sent events or as lines of JSON; with wait, one answer. Each event has a cursor: who goes on after it misses nothing and gets nothing twice."
+	o.Responses = map[string]*huma.Response{"200": {Description: "Events", Content: map[string]*huma.MediaType{
+		"application/json":     {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Polled](), true, "")},
+		"application/x-ndjson": {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.Event](), true, "")},
+		"text/event-stream":    {Schema: &huma.Schema{Type: huma.TypeString}},
+	}}}
+	handle(a, o, func(ctx context.Context, c *Call, in *Watching) (*huma.StreamResponse, error) {
+		q, err := in.query(c)
+		if err != nil {
+			return nil, err
+		}
+		if in.Wait != "" {
+			return poll(ctx, c, in.Wait, q)
+		}
+		if q.Env != "" {
+			if _, q.Env, err = c.Service.Version(q.Env); err != nil {
+				return nil, err
+			}
+		}
+		return &huma.StreamResponse{Body: func(hc huma.Context) {
+			_, w := humago.Unwrap(hc)
+			s := &stream{w: w, sse: strings.Contains(in.Accept, "text/event-stream"), passed: q.Cursor}
+			err := s.run(ctx, c, q)
+			if err != nil && ctx.Err() == nil && a.mount.Failed != nil {
+				a.mount.Failed(ctx, err)
+			}
+		}}, nil
+	})
+}
+
+// errEnough ends a poll.
+var errEnough = errors.New("enough")
+
+func poll(ctx context.Context, c *Call, wait string, q service.WatchQuery) (*huma.StreamResponse, error) {
+	patience, err := time.ParseDuration(wait)
+	if err != nil || patience < 0 {
+		return nil, fmt.Errorf("wait %q: write a duration such as 30s: %w", clip(wait), errkind.Invalid)
+	}
+	waiting, cancel := context.WithTimeout(ctx, min(patience, maxWait))
+	defer cancel()
+	head := c.Service.Document().Head().Seq
+	out := &Polled{Events: []*wire.Event{}, Cursor: q.Cursor}
+	// What is there already is all answered at once; then the first that comes is.
+	reached := func(cursor uint64) error {
+		if len(out.Events) == maxPolled || len(out.Events) > 0 && cursor >= head {
+			return errEnough
+		}
+		return nil
+	}
+	q.Passed = func(cursor uint64) {
+		if out.Cursor = cursor; reached(cursor) != nil {
+			cancel()
+		}
+	}
+	err = c.Service.Watch(waiting, c.Actor, q, func(e *wire.Event) error {
+		out.Events, out.Cursor = append(out.Events, e), e.Cursor
+		return reached(e.Cursor)
+	})
+	if err != nil && !errors.Is(err, errEnough) && waiting.Err() == nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err() //nolint:wrapcheck // the client has gone
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		hc.SetHeader("Content-Type", "application/json")
+		hc.SetHeader("Cache-Control", "no-store")
+		hc.SetStatus(http.StatusOK)
+		_ = huma.DefaultJSONFormat.Marshal(hc.BodyWriter(), out) // the client may be gone
+	}}, nil
+}
+
+// stream is a watcher's connection.
+type stream struct {
+	w   http.ResponseWriter
+	sse bool
+
+	mu     sync.Mutex // one writes at a time: an event, or a heartbeat
+	buf    bytes.Buffer
+	passed uint64 // guarded by mu: who goes on after it misses nothing
+}
+
+func (s *stream) run(ctx context.Context, c *Call, q service.WatchQuery) error {
+	h := s.w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	if s.sse {
+		h.Set("Content-Type", "text/event-stream")
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	s.w.WriteHeader(http.StatusOK)
+	if err := s.beat(); err != nil { // so that the client knows at once from where on it sees everything
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	beats := make(chan struct{})
+	go func() {
+		defer close(beats)
+		cancel(s.attend(ctx, c))
+	}()
+	q.Passed = func(cursor uint64) {
+		s.mu.Lock()
+		s.passed = cursor
+		s.mu.Unlock()
+	}
+	err := c.Service.Watch(ctx, c.Actor, q, s.event)
+	cancel(nil)
+	<-beats
+	if cause := context.Cause(ctx); err == nil || errors.Is(err, context.Canceled) && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return err
+}
+
+// attend sends heartbeats, and asks whether the watcher may still be here, until ctx ends.
+func (s *stream) attend(ctx context.Context, c *Call) error {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		var changed <-chan struct{}
+		if c.Changed != nil {
+			changed = c.Changed()
+		}
+		beat := false
+		select {
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // run knows
+		case <-changed:
+		case <-tick.C:
+			beat = true
+		}
+		if c.Again != nil {
+			if err := c.Again(); err != nil {
+				return err
+			}
+		}
+		if beat {
+			if err := s.beat(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *stream) beat() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buf.Reset()
+	if s.sse {
+		// An event without data is none, but its ID counts.
+		fmt.Fprintf(&s.buf, ": heartbeat\nid: %d\n\n", s.passed)
+	} else {
+		_ = json.NewEncoder(&s.buf).Encode(Beat{true, s.passed})
+	}
+	return s.send()
+}
+
+func (s *stream) event(e *wire.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buf.Reset()
+	if s.sse {
+		fmt.Fprintf(&s.buf, "id: %d\nevent: change\ndata: ", e.Cursor)
+	}
+	if err := encode(&s.buf, e); err != nil {
+		return err
+	}
+	if s.sse {
+		s.buf.WriteByte('\n')
+	}
+	s.passed = e.Cursor
+	return s.send()
+}
+
+// send writes what is in the buffer. The caller holds mu.
+func (s *stream) send() error {
+	rc := http.NewResponseController(s.w)
+	_ = rc.SetWriteDeadline(time.Now().Add(writePatience)) // a connection without deadlines is a test's
+	if _, err := s.w.Write(s.buf.Bytes()); err != nil {
+		return fmt.Errorf("write to watcher: %w", err)
+	}
+	if err := rc.Flush(); err != nil {
+		return fmt.Errorf("write to watcher: %w", err)
+	}
+	return nil
+}
+
+// encode writes JSON and a line feed.
+func encode(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return nil
+}
