@@ -7,7 +7,7 @@ FUZZ    ?= 10s
 TOOL    := $(GO) tool -modfile=tools/go.mod
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: run build test e2e lint fmt fuzz kdl-suite model bench update clean
+.PHONY: run build test e2e lint fmt fuzz kdl-suite model bench update proto clean
 
 run: build ## start a server on its embedded default; it prints how to push
 	./bin/skep serve --data $(DATA) --http $(HTTP)
@@ -44,6 +44,12 @@ bench: ## benchmarks, as benchstat reads them
 update: ## rewrite what is generated: the package table, the module list, golden files, docs/reference, the list of metrics
 	$(GO) test ./internal/tidy ./internal/server ./internal/policy ./internal/node ./cmd/skep \
 		-run 'TestReference|TestOperations|TestArchitecture|TestModules|TestMetricsAreDocumented' -update
+
+proto: ## what is generated from proto/: needs protoc (Debian: protobuf-compiler)
+	mkdir -p bin/tools
+	cd tools && GOBIN=$(CURDIR)/bin/tools $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
+	PATH="$(CURDIR)/bin/tools:$$PATH" protoc --proto_path=proto --go_out=. --go_opt=module=github.com/skep-dev/skep \
+		--connect-go_out=. --connect-go_opt=module=github.com/skep-dev/skep,simple=true,package_suffix= proto/conflux/v1/conflux.proto
 
 clean:
 	rm -rf bin

@@ -18,6 +18,7 @@ import (
 // Where the daemon listens.
 const (
 	defaultConfigHTTP = "127.0.0.1:9400"
+	defaultConfigGRPC = "127.0.0.1:9401"
 )
 
 func newConfigDaemon() *cobra.Command {
@@ -32,6 +33,7 @@ The files rbac.toml, api-keys.toml and keys.json are read again when they change
 	}
 	flags := cmd.Flags()
 	address := flags.String("http", defaultConfigHTTP, "the address of the REST API; port 0 takes a free one")
+	grpc := flags.String("grpc", defaultConfigGRPC, "the address of the gRPC API; port 0 takes a free one, and none has none")
 	port := flags.Uint16("port", 0, "another port of 127.0.0.1 for the REST API; the same as --http 127.0.0.1:PORT")
 	dir := flags.String("dir", ".", "the folder")
 	logFormat := flags.String("log-format", "text", "text or json")
@@ -52,23 +54,33 @@ The files rbac.toml, api-keys.toml and keys.json are read again when they change
 			return err
 		}
 		defer func() { err = errors.Join(err, w.Close()) }()
-		return serveConfig(cmd.Context(), cmd.OutOrStdout(), w, *address, daemon.Options{Log: log, Version: version})
+		return serveConfig(cmd.Context(), cmd.OutOrStdout(), w, *address, *grpc, daemon.Options{Log: log, Version: version})
 	}
 	return cmd
 }
 
-func serveConfig(ctx context.Context, out io.Writer, w *workspace.Workspace, address string, opts daemon.Options) error {
+func serveConfig(ctx context.Context, out io.Writer, w *workspace.Workspace, address, grpc string, opts daemon.Options) error {
 	keepPrivate()
 	d, err := daemon.New(w, opts) //nolint:contextcheck // its handlers have their requests'
 	if err != nil {
 		return err
 	}
-	ln, err := d.Listen(ctx, address)
-	if err != nil {
-		return err
+	var listeners []net.Listener
+	for _, l := range []struct{ what, at, path string }{{"REST", address, "/v1"}, {"gRPC", grpc, ""}} {
+		if l.at == "" || l.at == "none" {
+			continue
+		}
+		ln, err := d.Listen(ctx, l.at)
+		if err == nil {
+			listeners = append(listeners, ln)
+			_, err = fmt.Fprintf(out, "%s of document %s on %s://%s%s\n", l.what, w.Settings.Document, d.Scheme(), ln.Addr(), l.path)
+		}
+		if err != nil {
+			for _, ln := range listeners {
+				err = errors.Join(err, ln.Close())
+			}
+			return err
+		}
 	}
-	if _, err := fmt.Fprintf(out, "Document %s: REST on %s://%s/v1\n", w.Settings.Document, d.Scheme(), ln.Addr()); err != nil {
-		return errors.Join(err, ln.Close())
-	}
-	return d.Run(ctx, ln)
+	return d.Run(ctx, listeners...)
 }

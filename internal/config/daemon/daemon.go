@@ -63,7 +63,7 @@ type Daemon struct {
 	guesses *limit.Window // wrong credentials, by address
 	calls   chan struct{}
 	watches chan struct{}
-	local   atomic.Bool // only this machine reaches the daemon
+	local   atomic.Bool // only this machine reaches any of its listeners
 
 	stopping chan struct{} // closed when the daemon stops, for streams that else would go on
 	stop     func()
@@ -81,6 +81,7 @@ func New(w *workspace.Workspace, opts Options) (*Daemon, error) {
 		work: w, opts: opts, log: opts.Log, guesses: limit.NewWindow(wrongCredentials, limit.Options{}),
 		calls: make(chan struct{}, maxCalls), watches: make(chan struct{}, maxWatchers),
 	}
+	d.local.Store(true)
 	d.stopping = make(chan struct{})
 	d.stop = sync.OnceFunc(func() { close(d.stopping) })
 	var err error
@@ -141,7 +142,9 @@ func (d *Daemon) Listen(ctx context.Context, address string) (net.Listener, erro
 		return nil, errors.Join(fmt.Errorf("listen on %s: whoever reaches it could say to be anybody: "+
 			`set mode = "api-key" in the table [auth] of %s, or allow_unauthenticated = true: %w`, ln.Addr(), d.work.File("config.toml"), errkind.Invalid), ln.Close())
 	}
-	d.local.Store(local)
+	if !local {
+		d.local.Store(false)
+	}
 	return ln, nil
 }
 

@@ -103,19 +103,19 @@ func (d *Daemon) once(w *answer, r *http.Request, api http.Handler) {
 		return
 	}
 	if len(keys) > 1 || !validKey(keys[0]) {
-		d.refuse(w, errKeyMalformed)
+		d.refuse(w, r, errKeyMalformed)
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		d.refuse(w, fmt.Errorf("the body broke off, or has more than %d bytes: %w", maxBody, errkind.TooLarge))
+		d.refuse(w, r, fmt.Errorf("the body broke off, or has more than %d bytes: %w", maxBody, errkind.TooLarge))
 		return
 	}
 	fresh := &kept{sent: sha256.Sum256(body), at: time.Now()}
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", callOf(r.Context()).actor.ID, r.URL.RequestURI(), keys[0]))
 	if k, ok := d.replies.begin(key, fresh); ok {
-		d.again(w, &k, fresh.sent)
+		d.again(w, r, &k, fresh.sent)
 		return
 	}
 	finished := false
@@ -132,14 +132,14 @@ func (d *Daemon) once(w *answer, r *http.Request, api http.Handler) {
 }
 
 // again answers a request whose key was used.
-func (d *Daemon) again(w *answer, k *kept, sent [sha256.Size]byte) {
+func (d *Daemon) again(w *answer, r *http.Request, k *kept, sent [sha256.Size]byte) {
 	switch {
 	case k.sent != sent:
-		d.refuse(w, errKeyReused)
+		d.refuse(w, r, errKeyReused)
 	case !k.done:
-		d.refuse(w, errKeyRunning)
+		d.refuse(w, r, errKeyRunning)
 	case k.over:
-		d.refuse(w, errKeyNoAnswer)
+		d.refuse(w, r, errKeyNoAnswer)
 	default:
 		maps.Copy(w.Header(), k.header)
 		w.Header()["Idempotency-Replayed"] = []string{"true"}

@@ -19,6 +19,8 @@ import (
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/rest"
+	"github.com/skep-dev/skep/internal/config/rpc"
+	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/problem"
 )
@@ -53,17 +55,19 @@ func (d *Daemon) newAPI() http.Handler {
 		DefaultFormat: "application/json",
 		OpenAPIPath:   strings.TrimSuffix(openAPIPath, ".json"),
 	})
+	find := func(ctx context.Context) (*service.Caller, error) {
+		c := callOf(ctx)
+		return &service.Caller{Service: d.work.Service, Actor: c.actor, Again: c.again, Changed: d.files.change}, nil
+	}
 	mount := rest.Mount{
-		Prefix: "/v1",
-		Find: func(ctx huma.Context) (*rest.Call, error) {
-			c := callOf(ctx.Context())
-			return &rest.Call{Service: d.work.Service, Actor: c.actor, Again: c.again, Changed: d.files.change}, nil
-		},
+		Prefix:  "/v1",
+		Find:    func(ctx huma.Context) (*service.Caller, error) { return find(ctx.Context()) },
 		Declare: func(o *huma.Operation) { o.BodyReadTimeout = bodyPatience },
 		Failed:  func(ctx context.Context, err error) { callOf(ctx).failed = err },
 	}
 	rest.Register(api, mount)
 	rest.RegisterEntities(api, mount)
+	mux.Handle(rpc.Handler(find))
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"status":"ok"}` + "\n")) // the client may be gone
@@ -73,6 +77,10 @@ func (d *Daemon) newAPI() http.Handler {
 	})
 	return mux
 }
+
+// writePatience is how long a watcher may take nothing of what it is sent. Heartbeats come more often. Nothing is kept for it meanwhile: it
+// goes on by its cursor.
+const writePatience = 30 * time.Second
 
 // bodyPatience is how long a client may take to send a body.
 const bodyPatience = 30 * time.Second
@@ -100,7 +108,7 @@ func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if c.status != 0 {
 				panic(http.ErrAbortHandler) // the client must not take what it got for the whole answer
 			}
-			d.refuse(a, errors.New("handler panicked"))
+			d.refuse(a, r, errors.New("handler panicked"))
 		}
 		d.logCall(r, c, id, time.Since(started))
 	}()
@@ -110,13 +118,13 @@ func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // dispatch lets a request through to the API, or refuses it.
 func (d *Daemon) dispatch(w *answer, r *http.Request, c *call) {
 	if err := d.admit(r); err != nil {
-		d.refuse(w, err)
+		d.refuse(w, r, err)
 		return
 	}
 	if r.URL.Path != healthPath {
 		var err error
 		if c.actor, err = d.caller(r); err != nil {
-			d.refuse(w, err)
+			d.refuse(w, r, err)
 			return
 		}
 		c.again = func() error {
@@ -142,19 +150,20 @@ func (d *Daemon) dispatch(w *answer, r *http.Request, c *call) {
 			}
 		}()
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // there is nothing to read that could be late
+		w.stream = true
 	}
 	select {
 	case places <- struct{}{}:
 		defer func() { <-places }()
 	default:
-		d.refuse(w, failure{errkind.Unavailable, "too many requests at once"})
+		d.refuse(w, r, failure{errkind.Unavailable, "too many requests at once"})
 		return
 	}
 	d.once(w, r.WithContext(ctx), d.api)
 }
 
 // streams reports whether a request's answer goes on until somebody ends it.
-func streams(path string) bool { return strings.HasSuffix(path, "/watch") }
+func streams(path string) bool { return strings.HasSuffix(path, "/watch") || path == rpc.WatchPath }
 
 var (
 	errCrossOrigin = failure{errkind.Forbidden, "this request was made by a page of another site"}
@@ -189,8 +198,11 @@ func (d *Daemon) admit(r *http.Request) error {
 }
 
 // refuse answers a request that no handler is asked about.
-func (d *Daemon) refuse(w *answer, err error) {
+func (d *Daemon) refuse(w *answer, r *http.Request, err error) {
 	w.call.failed = err
+	if strings.HasPrefix(r.URL.Path, rpc.Path) && rpc.Refuse(w, r, err) {
+		return
+	}
 	status := problem.Status(err)
 	switch status {
 	case http.StatusUnauthorized:
@@ -230,8 +242,9 @@ func requestID() string { return fmt.Sprintf("%016x", rand.Uint64()) } //nolint:
 // answer remembers the status.
 type answer struct {
 	http.ResponseWriter
-	call *call
-	kept *kept // what is sent, to be sent again; nil: that is not wanted
+	call   *call
+	stream bool
+	kept   *kept // what is sent, to be sent again; nil: that is not wanted
 }
 
 // Unwrap lets http.ResponseController find the connection.
@@ -255,6 +268,9 @@ func (a *answer) Write(p []byte) (int, error) {
 	}
 	if a.kept != nil {
 		a.kept.write(p)
+	}
+	if a.stream {
+		_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(writePatience)) // a connection without deadlines is a test's
 	}
 	return a.ResponseWriter.Write(p) //nolint:wrapcheck // net/http's own
 }

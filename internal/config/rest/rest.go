@@ -16,7 +16,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/problem"
@@ -25,20 +24,11 @@ import (
 // maxBody is how large a request's body may be: a schema, or a batch of a few thousand operations.
 const maxBody = 4 << 20
 
-// Call is what a request is about, and who asks.
-type Call struct {
-	Service *service.Service
-	Actor   config.Actor
-	// Again asks anew who it is, which streams do now and then; nil: there is no need to. Changed is closed when the answer may be another.
-	Again   func() error
-	Changed func() <-chan struct{}
-}
-
 // Mount is a place where the API is.
 type Mount struct {
 	Prefix string // "/v1"
 	// Find returns what a request is about. It is called once for each, before its body is read.
-	Find func(ctx huma.Context) (*Call, error)
+	Find func(ctx huma.Context) (*service.Caller, error)
 	// Declare adds to an operation what all have in this place; nil: nothing.
 	Declare func(o *huma.Operation)
 	// Failed is told of failures, for the log; nil: nobody is.
@@ -103,7 +93,7 @@ type body[T any] struct{ Body T }
 type callKey struct{}
 
 // handle declares one operation.
-func handle[I, O any](a *routes, o huma.Operation, h func(ctx context.Context, c *Call, in *I) (*O, error)) {
+func handle[I, O any](a *routes, o huma.Operation, h func(ctx context.Context, c *service.Caller, in *I) (*O, error)) {
 	o.Middlewares = append(o.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
 		c, err := a.mount.Find(ctx)
 		if err != nil {
@@ -121,7 +111,7 @@ func handle[I, O any](a *routes, o huma.Operation, h func(ctx context.Context, c
 		next(huma.WithValue(ctx, callKey{}, c))
 	})
 	huma.Register(a.API, o, func(ctx context.Context, in *I) (*O, error) {
-		c, ok := ctx.Value(callKey{}).(*Call)
+		c, ok := ctx.Value(callKey{}).(*service.Caller)
 		if !ok {
 			panic("bug: an operation without its call")
 		}

@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -23,10 +22,6 @@ import (
 )
 
 const (
-	// heartbeat is how often a stream says that it is there. Proxies end connections that are silent for a minute.
-	heartbeat = 15 * time.Second
-	// writePatience is how long a watcher may take nothing of what it is sent. Nothing is kept for it meanwhile: it reads on by its cursor.
-	writePatience = 30 * time.Second
 	// maxWait is how long a poll waits for a change.
 	maxWait = time.Minute
 	// maxPolled is how many events a poll answers at most.
@@ -59,7 +54,7 @@ type Beat struct {
 	Cursor    uint64 `json:"cursor"`
 }
 
-func (w *Watching) query(c *Call) (service.WatchQuery, error) {
+func (w *Watching) query(c *service.Caller) (service.WatchQuery, error) {
 	q := service.WatchQuery{Initial: w.Initial, Entity: w.Entity, Field: w.Field, Env: (&Reading{Environment: w.Environment, Env: w.Env}).env(), Valid: w.ValidOnly}
 	text := w.LastEventID
 	if text == "" {
@@ -73,11 +68,8 @@ func (w *Watching) query(c *Call) (service.WatchQuery, error) {
 	if err != nil {
 		return q, fmt.Errorf("cursor %q is no number that this document gave: %w", clip(text), errkind.Invalid)
 	}
-	if head := c.Service.Document().Head().Seq; n > head {
-		return q, fmt.Errorf("cursor %d is after the last operation: it is of another document, or of one that was put back to an earlier state: begin again from the state: %w", n, errkind.Conflict)
-	}
-	q.Cursor, q.Initial = n, w.Initial && w.LastEventID == "" && w.Cursor == ""
-	return q, nil
+	q.Cursor, q.Initial = n, false
+	return q, c.Service.CheckCursor(n) //nolint:wrapcheck // it says all
 }
 
 func (a *routes) watch() {
@@ -88,7 +80,7 @@ func (a *routes) watch() {
 		"application/x-ndjson": {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.Event](), true, "")},
 		"text/event-stream":    {Schema: &huma.Schema{Type: huma.TypeString}},
 	}}}
-	handle(a, o, func(ctx context.Context, c *Call, in *Watching) (*huma.StreamResponse, error) {
+	handle(a, o, func(ctx context.Context, c *service.Caller, in *Watching) (*huma.StreamResponse, error) {
 		q, err := in.query(c)
 		if err != nil {
 			return nil, err
@@ -103,7 +95,7 @@ func (a *routes) watch() {
 		}
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
 			_, w := humago.Unwrap(hc)
-			s := &stream{w: w, sse: strings.Contains(in.Accept, "text/event-stream"), passed: q.Cursor}
+			s := &stream{w: w, sse: strings.Contains(in.Accept, "text/event-stream")}
 			err := s.run(ctx, c, q)
 			if err != nil && ctx.Err() == nil && a.mount.Failed != nil {
 				a.mount.Failed(ctx, err)
@@ -115,7 +107,7 @@ func (a *routes) watch() {
 // errEnough ends a poll.
 var errEnough = errors.New("enough")
 
-func poll(ctx context.Context, c *Call, wait string, q service.WatchQuery) (*huma.StreamResponse, error) {
+func poll(ctx context.Context, c *service.Caller, wait string, q service.WatchQuery) (*huma.StreamResponse, error) {
 	patience, err := time.ParseDuration(wait)
 	if err != nil || patience < 0 {
 		return nil, fmt.Errorf("wait %q: write a duration such as 30s: %w", clip(wait), errkind.Invalid)
@@ -154,17 +146,14 @@ func poll(ctx context.Context, c *Call, wait string, q service.WatchQuery) (*hum
 	}}, nil
 }
 
-// stream is a watcher's connection.
+// stream is a watcher's connection. One method is called at a time.
 type stream struct {
 	w   http.ResponseWriter
 	sse bool
-
-	mu     sync.Mutex // one writes at a time: an event, or a heartbeat
-	buf    bytes.Buffer
-	passed uint64 // guarded by mu: who goes on after it misses nothing
+	buf bytes.Buffer
 }
 
-func (s *stream) run(ctx context.Context, c *Call, q service.WatchQuery) error {
+func (s *stream) run(ctx context.Context, c *service.Caller, q service.WatchQuery) error {
 	h := s.w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	if s.sse {
@@ -173,75 +162,21 @@ func (s *stream) run(ctx context.Context, c *Call, q service.WatchQuery) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	s.w.WriteHeader(http.StatusOK)
-	if err := s.beat(); err != nil { // so that the client knows at once from where on it sees everything
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	beats := make(chan struct{})
-	go func() {
-		defer close(beats)
-		cancel(s.attend(ctx, c))
-	}()
-	q.Passed = func(cursor uint64) {
-		s.mu.Lock()
-		s.passed = cursor
-		s.mu.Unlock()
-	}
-	err := c.Service.Watch(ctx, c.Actor, q, s.event)
-	cancel(nil)
-	<-beats
-	if cause := context.Cause(ctx); err == nil || errors.Is(err, context.Canceled) && !errors.Is(cause, context.Canceled) {
-		err = cause
-	}
-	return err
+	return c.Follow(ctx, q, s.event, s.beat) //nolint:wrapcheck // for the log
 }
 
-// attend sends heartbeats, and asks whether the watcher may still be here, until ctx ends.
-func (s *stream) attend(ctx context.Context, c *Call) error {
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	for {
-		var changed <-chan struct{}
-		if c.Changed != nil {
-			changed = c.Changed()
-		}
-		beat := false
-		select {
-		case <-ctx.Done():
-			return ctx.Err() //nolint:wrapcheck // run knows
-		case <-changed:
-		case <-tick.C:
-			beat = true
-		}
-		if c.Again != nil {
-			if err := c.Again(); err != nil {
-				return err
-			}
-		}
-		if beat {
-			if err := s.beat(); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (s *stream) beat() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *stream) beat(cursor uint64) error {
 	s.buf.Reset()
 	if s.sse {
 		// An event without data is none, but its ID counts.
-		fmt.Fprintf(&s.buf, ": heartbeat\nid: %d\n\n", s.passed)
-	} else {
-		_ = json.NewEncoder(&s.buf).Encode(Beat{true, s.passed})
+		fmt.Fprintf(&s.buf, ": heartbeat\nid: %d\n\n", cursor)
+	} else if err := encode(&s.buf, Beat{true, cursor}); err != nil {
+		return err
 	}
 	return s.send()
 }
 
 func (s *stream) event(e *wire.Event) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.buf.Reset()
 	if s.sse {
 		fmt.Fprintf(&s.buf, "id: %d\nevent: change\ndata: ", e.Cursor)
@@ -252,18 +187,15 @@ func (s *stream) event(e *wire.Event) error {
 	if s.sse {
 		s.buf.WriteByte('\n')
 	}
-	s.passed = e.Cursor
 	return s.send()
 }
 
-// send writes what is in the buffer. The caller holds mu.
+// send writes what is in the buffer.
 func (s *stream) send() error {
-	rc := http.NewResponseController(s.w)
-	_ = rc.SetWriteDeadline(time.Now().Add(writePatience)) // a connection without deadlines is a test's
 	if _, err := s.w.Write(s.buf.Bytes()); err != nil {
 		return fmt.Errorf("write to watcher: %w", err)
 	}
-	if err := rc.Flush(); err != nil {
+	if err := http.NewResponseController(s.w).Flush(); err != nil {
 		return fmt.Errorf("write to watcher: %w", err)
 	}
 	return nil
