@@ -55,7 +55,7 @@ func (d *Daemon) newAPI() http.Handler {
 		DefaultFormat: "application/json",
 		OpenAPIPath:   strings.TrimSuffix(openAPIPath, ".json"),
 	})
-	find := func(ctx context.Context) (*service.Caller, error) {
+	find := func(ctx context.Context) (*service.Caller, error) { //nolint:unparam // as rpc.Find is
 		c := callOf(ctx)
 		return &service.Caller{Service: d.work.Service, Actor: c.actor, Again: c.again, Changed: d.files.change}, nil
 	}

@@ -60,7 +60,7 @@ func TestStreams(t *testing.T) {
 	c.ok("POST", "/v1/ops", set("service.api", "replicas", "3"))
 	var e wire.Event
 	if err := json.Unmarshal([]byte(<-lines), &e); err != nil || e.Cursor != 2 {
-		t.Fatalf("the event is %v, %v", e, err)
+		t.Fatalf("the event is %d, %v", e.Cursor, err)
 	}
 	found := false
 	for _, ch := range e.Changes {

@@ -3,10 +3,8 @@ package rest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -46,12 +44,6 @@ type Watching struct {
 type Polled struct {
 	Events []*wire.Event `json:"events"`
 	Cursor uint64        `json:"cursor" doc:"To go on after"`
-}
-
-// Beat is what a stream of JSON lines has when nothing else happens.
-type Beat struct {
-	Heartbeat bool   `json:"heartbeat"`
-	Cursor    uint64 `json:"cursor"`
 }
 
 func (w *Watching) query(c *service.Caller) (service.WatchQuery, error) {
@@ -170,8 +162,8 @@ func (s *stream) beat(cursor uint64) error {
 	if s.sse {
 		// An event without data is none, but its ID counts.
 		fmt.Fprintf(&s.buf, ": heartbeat\nid: %d\n\n", cursor)
-	} else if err := encode(&s.buf, Beat{true, cursor}); err != nil {
-		return err
+	} else {
+		fmt.Fprintf(&s.buf, "{\"heartbeat\":true,\"cursor\":%d}\n", cursor)
 	}
 	return s.send()
 }
@@ -181,9 +173,11 @@ func (s *stream) event(e *wire.Event) error {
 	if s.sse {
 		fmt.Fprintf(&s.buf, "id: %d\nevent: change\ndata: ", e.Cursor)
 	}
-	if err := encode(&s.buf, e); err != nil {
-		return err
+	text, err := e.Text()
+	if err != nil {
+		return err //nolint:wrapcheck // for the log
 	}
+	s.buf.Write(text)
 	if s.sse {
 		s.buf.WriteByte('\n')
 	}
@@ -197,16 +191,6 @@ func (s *stream) send() error {
 	}
 	if err := http.NewResponseController(s.w).Flush(); err != nil {
 		return fmt.Errorf("write to watcher: %w", err)
-	}
-	return nil
-}
-
-// encode writes JSON and a line feed.
-func encode(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("encode: %w", err)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ type Options struct {
 type Service struct {
 	doc  *engine.Document
 	opts atomic.Pointer[Options]
+	told told
 }
 
 // New returns a service for a document.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"sync"
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/engine"
@@ -36,7 +37,7 @@ func (s *Service) Watch(ctx context.Context, actor config.Actor, q WatchQuery, f
 	}
 	held := holding{}
 	return s.doc.Watch(ctx, q.Cursor, func(e engine.Event) error {
-		out := s.event(s.reader(actor), &q, e) // each time: the rules may have changed
+		out := s.tell(actor, &q, e)
 		if q.Valid {
 			if s.broken(q.Env) {
 				held.add(out)
@@ -52,6 +53,39 @@ func (s *Service) Watch(ctx context.Context, actor config.Actor, q WatchQuery, f
 		}
 		return fn(out)
 	})
+}
+
+// maxTold is how many events are remembered for other watchers: the latest few, for each that sees something else.
+const maxTold = 1024
+
+// told has what watchers got of the latest events: of a thousand that ask for the same, one has it worked out.
+type told struct {
+	mu     sync.Mutex
+	events map[toldKey]*wire.Event // guarded by mu; nil: it says nothing to them
+}
+
+type toldKey struct {
+	seq                uint64
+	opts               *Options // in force
+	actor              config.Actor
+	entity, field, env string
+}
+
+// tell returns what a watcher gets of an event, which belongs to others too; nil if that is nothing.
+func (s *Service) tell(actor config.Actor, q *WatchQuery, e engine.Event) *wire.Event {
+	key := toldKey{e.Seq, s.opts.Load(), actor, q.Entity, q.Field, q.Env}
+	s.told.mu.Lock()
+	defer s.told.mu.Unlock()
+	out, ok := s.told.events[key]
+	if ok {
+		return out
+	}
+	if s.told.events == nil || len(s.told.events) >= maxTold {
+		s.told.events = map[toldKey]*wire.Event{}
+	}
+	out = s.event(s.reader(actor), q, e)
+	s.told.events[key] = out
+	return out
 }
 
 // event is what a watcher gets of an event; nil if that is nothing.

@@ -4,8 +4,11 @@
 package wire
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -229,6 +232,22 @@ type Event struct {
 	Cursor    uint64        `json:"cursor" doc:"To go on after"`
 	Operation *Record       `json:"operation,omitempty" doc:"None of the state at the beginning"`
 	Changes   []FieldChange `json:"changes"`
+
+	once sync.Once
+	text []byte
+	err  error
+}
+
+// Text returns the event as a line of JSON. It is worked out once, however many watchers get it; the event does not change any more.
+func (e *Event) Text() ([]byte, error) {
+	e.once.Do(func() {
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		e.err = enc.Encode(e)
+		e.text = b.Bytes()
+	})
+	return e.text, e.err
 }
 
 // FieldChange is a field in an environment after an operation.
