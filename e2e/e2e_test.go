@@ -60,6 +60,9 @@ func TestScripts(t *testing.T) {
 			env.Values[authoritiesKey{}] = map[string]*certstest.Authority{}
 			env.Values[platformKey{}] = &platform{keys: map[string]jwttest.Key{}}
 			env.Defer(s.kill)
+			d := &daemon{}
+			env.Values[daemonKey{}] = d
+			env.Defer(d.kill)
 			return os.WriteFile(filepath.Join(env.WorkDir, "gitconfig"), []byte(gitConfig), 0o600)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -69,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"fails":   failsCommand,
 			"jwt":     jwtCommand,
 			"certs":   certsCommand,
+			"daemon":  daemonCommand,
 		},
 	})
 }

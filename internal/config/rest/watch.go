@@ -104,22 +104,34 @@ func poll(ctx context.Context, c *service.Caller, wait string, q service.WatchQu
 	if err != nil || patience < 0 {
 		return nil, fmt.Errorf("wait %q: write a duration such as 30s: %w", clip(wait), errkind.Invalid)
 	}
-	waiting, cancel := context.WithTimeout(ctx, min(patience, maxWait))
+	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	head := c.Service.Document().Head().Seq
 	out := &Polled{Events: []*wire.Event{}, Cursor: q.Cursor}
-	// What is there already is all answered at once; then the first that comes is.
+	// What is there already is all answered at once; if that is nothing, the first that comes is.
+	var patient *time.Timer
 	reached := func(cursor uint64) error {
 		if len(out.Events) == maxPolled || len(out.Events) > 0 && cursor >= head {
 			return errEnough
 		}
+		if cursor >= head && patient == nil {
+			patient = time.AfterFunc(min(patience, maxWait), cancel)
+		}
 		return nil
+	}
+	if !q.Initial {
+		_ = reached(q.Cursor) // there is nothing yet
 	}
 	q.Passed = func(cursor uint64) {
 		if out.Cursor = cursor; reached(cursor) != nil {
 			cancel()
 		}
 	}
+	defer func() {
+		if patient != nil {
+			patient.Stop()
+		}
+	}()
 	err = c.Service.Watch(waiting, c.Actor, q, func(e *wire.Event) error {
 		out.Events, out.Cursor = append(out.Events, e), e.Cursor
 		return reached(e.Cursor)
