@@ -21,7 +21,7 @@ const (
 	defaultConfigGRPC = "127.0.0.1:9401"
 )
 
-func newConfigDaemon() *cobra.Command {
+func newConfigDaemon(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "daemon",
 		Short: "Serve the document of this folder by REST and gRPC",
@@ -35,7 +35,6 @@ The files rbac.toml, api-keys.toml and keys.json are read again when they change
 	address := flags.String("http", defaultConfigHTTP, "the address of the REST API; port 0 takes a free one")
 	grpc := flags.String("grpc", defaultConfigGRPC, "the address of the gRPC API; port 0 takes a free one, and none has none")
 	port := flags.Uint16("port", 0, "another port of 127.0.0.1 for the REST API; the same as --http 127.0.0.1:PORT")
-	dir := flags.String("dir", ".", "the folder")
 	logFormat := flags.String("log-format", "text", "text or json")
 	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
 	cmd.MarkFlagsMutuallyExclusive("http", "port")
@@ -49,7 +48,7 @@ The files rbac.toml, api-keys.toml and keys.json are read again when they change
 		if *port != 0 {
 			*address = net.JoinHostPort("127.0.0.1", strconv.Itoa(int(*port)))
 		}
-		w, err := workspace.Open(cmd.Context(), *dir)
+		w, err := workspace.Open(cmd.Context(), f.dir)
 		if err != nil {
 			return err
 		}

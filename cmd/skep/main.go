@@ -110,6 +110,16 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
+// oneTo is cobra.RangeArgs(1, most) with such an error.
+func oneTo(most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < 1 || len(args) > most {
+			return usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
+		}
+		return nil
+	}
+}
+
 // atMostOne is cobra.MaximumNArgs(1) with such an error.
 func atMostOne(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {

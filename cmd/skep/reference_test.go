@@ -27,6 +27,9 @@ func writeCommands(b *strings.Builder, c *cobra.Command) {
 			continue
 		}
 		if sub.HasAvailableSubCommands() {
+			if sub.HasPersistentFlags() {
+				fmt.Fprintf(b, "\n## %s …\n\n%s\n\n```text\n%s```\n", sub.CommandPath(), sub.Long, sub.PersistentFlags().FlagUsagesWrapped(120))
+			}
 			writeCommands(b, sub)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/skep-dev/skep/internal/config/schema"
@@ -43,6 +44,23 @@ type Actor struct {
 	Class Class  `json:"class"`
 	Name  string `json:"name,omitempty"`
 }
+
+// Check refuses an actor that nobody could be told by: without a name, or with one that does not show.
+func (a Actor) Check() error {
+	for what, s := range map[string]string{"actor": a.ID, "actor's display name": a.Name} {
+		if len(s) > MaxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unprintable) || strings.TrimSpace(s) != s {
+			return fmt.Errorf("%s %q: it has 1 to %d bytes of UTF-8, without control characters and blanks around it: %w", what, clip(s), MaxName, errkind.Invalid)
+		}
+	}
+	if a.ID == "" {
+		return fmt.Errorf("actor: an operation needs one: %w", errkind.Invalid)
+	}
+	_, err := ParseClass(string(a.Class))
+	return err
+}
+
+// unprintable are characters with which a text could look like another one, or do something to a terminal.
+func unprintable(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 // Kind is what an operation is for. What it does is in its writes.
 type Kind string
@@ -147,8 +165,7 @@ func Type(entity string) string {
 // ParseEntity reads an entity's ID: TYPE.ID or TYPE/ID, of which it returns the first. The type has no dot and no slash.
 func ParseEntity(s string) (string, error) {
 	i := strings.IndexAny(s, "./")
-	bad := strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.TrimSpace(s) != s
-	if i <= 0 || i == len(s)-1 || len(s) > MaxName || bad || !utf8.ValidString(s) {
+	if i <= 0 || i == len(s)-1 || len(s) > MaxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unprintable) || strings.TrimSpace(s) != s {
 		return "", fmt.Errorf("entity %q is not of the form TYPE.ID: %w", clip(s), errkind.Invalid)
 	}
 	return s[:i] + "." + s[i+1:], nil

@@ -150,7 +150,7 @@ func (s *State) clean(env string, filter *Filter) error {
 // Change is a field that differs between two states or environments.
 type Change struct {
 	Entity string
-	Field  string
+	Field  string // "" where an entity began, New is true then, or ended, Old is
 	Old    any
 	New    any
 	By     []*crdt.Entry // of the new value

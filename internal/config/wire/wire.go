@@ -150,11 +150,12 @@ type Environment struct {
 
 // Change is a field that differs.
 type Change struct {
-	EntityID string   `json:"entity_id"`
-	Field    string   `json:"field"`
-	Old      *Value   `json:"old,omitempty"`
-	New      *Value   `json:"new,omitempty"`
-	By       []Source `json:"by,omitempty"`
+	EntityID    string   `json:"entity_id"`
+	Field       string   `json:"field,omitempty" doc:"None where an entity began, and new is true, or ended, and old is"`
+	Environment string   `json:"environment,omitempty" doc:"Where one was looked at over time"`
+	Old         *Value   `json:"old,omitempty"`
+	New         *Value   `json:"new,omitempty"`
+	By          []Source `json:"by,omitempty"`
 }
 
 // Record is an operation of the log.

@@ -12,9 +12,13 @@
 //	rbac.toml        who may do what (optional)
 //	api-keys.toml    the daemon's API keys (optional)
 //	keys.json        whose signatures are good (optional)
+//	.gitignore       keeps the log out of the milestones' repository
+//
+// All of it is for the folder's owner alone. Several processes may have one workspace open.
 package workspace
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,17 +44,36 @@ const Folder = ".conflux"
 const (
 	settingsFile = "config.toml"
 	logFile      = "operations.db"
-	schemaFile   = "schema.toml"
 	rulesFile    = "rbac.toml"
+	ignoreFile   = ".gitignore"
 )
+
+// The files that others read and write.
+const (
+	SchemaFile = "schema.toml"
+	KeysFile   = "keys.json"
+)
+
+// ignored are the files that no repository should have: the log, which milestones make readable, and private keys that somebody
+// put beside it.
+const ignored = "/operations.db*\n/api-keys.toml\n/*.lock\n*.pem\n"
 
 // maxFile is how large one of the files may be.
 const maxFile = 4 << 20
 
+// snapshotEvery is how many operations a process may have to read again before it keeps a snapshot for those after it.
+const snapshotEvery = 5000
+
 // Settings is what config.toml says; its [auth] tables are read by package access.
 type Settings struct {
-	Document string `toml:"document"`
-	Git      Git    `toml:"git"`
+	Document string  `toml:"document"`
+	Git      Git     `toml:"git"`
+	Signing  Signing `toml:"signing"`
+}
+
+// Signing says which operations are taken.
+type Signing struct {
+	Required bool `toml:"required" comment:"Refuse operations that are not signed with a key of keys.json"`
 }
 
 // Git says where milestones go.
@@ -88,10 +111,13 @@ func Init(ctx context.Context, dir, name, schema string) (*Workspace, error) {
 	}
 	w := &Workspace{Dir: dir, Settings: Settings{Document: name}}
 	text, err := toml.Marshal(w.Settings)
-	if err != nil {
-		return nil, fmt.Errorf("init: %w", err)
+	if err == nil {
+		err = os.MkdirAll(at, 0o700)
 	}
-	if err := os.MkdirAll(at, 0o700); err != nil {
+	if err == nil {
+		err = w.WriteFile(ignoreFile, []byte(ignored))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
 	if err := w.open(ctx); err != nil {
@@ -102,11 +128,11 @@ func Init(ctx context.Context, dir, name, schema string) (*Workspace, error) {
 		Requests: []config.Request{{Kind: config.ChangeSchema, Text: schema, Intent: "init"}},
 	})
 	if err == nil {
-		err = os.WriteFile(w.File(schemaFile), []byte(schema), 0o600)
+		err = w.WriteFile(SchemaFile, []byte(schema))
 	}
 	if err == nil {
 		// The settings come last: a folder is a workspace when it has them, and init can be tried again until then.
-		err = os.WriteFile(w.File(settingsFile), text, 0o600)
+		err = w.WriteFile(settingsFile, text)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("init: %w", err), w.Close())
@@ -159,8 +185,8 @@ func Open(ctx context.Context, dir string) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := toml.Unmarshal(text, &w.Settings); err != nil {
-		return nil, fmt.Errorf("open workspace: read %s: %w: %w", w.File(settingsFile), err, errkind.Invalid)
+	if err := w.Settings.read(text); err != nil {
+		return nil, fmt.Errorf("open workspace: %s:%w", w.File(settingsFile), err)
 	}
 	if err := w.open(ctx); err != nil {
 		return nil, err
@@ -168,8 +194,57 @@ func Open(ctx context.Context, dir string) (*Workspace, error) {
 	return w, nil
 }
 
+// settingsForm is all that a config.toml may have: a word that nobody reads would be a setting that somebody believes in.
+type settingsForm struct {
+	Settings
+	Auth any `toml:"auth"` // package access reads it
+}
+
+// read reads a config.toml. Errors begin with the line and column.
+func (s *Settings) read(text []byte) error {
+	var form settingsForm
+	dec := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
+	err := dec.Decode(&form)
+	var wrong *toml.DecodeError
+	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
+		wrong = &strict.Errors[0]
+		err = fmt.Errorf("there is no setting %q: see the list of settings in docs/reference/config-cli.md", strings.Join(wrong.Key(), "."))
+	} else {
+		wrong, _ = errors.AsType[*toml.DecodeError](err)
+	}
+	line, column := 1, 1
+	if wrong != nil {
+		line, column = wrong.Position()
+	}
+	if err == nil && form.Document == "" {
+		err = errors.New(`it names no document: write document = "NAME"`)
+	}
+	if err != nil {
+		return fmt.Errorf("%d:%d: %s: %w", line, column, strings.TrimPrefix(err.Error(), "toml: "), errkind.Invalid)
+	}
+	*s = form.Settings
+	return nil
+}
+
+// create makes the log's file before SQLite does, which would let others read it.
+func (w *Workspace) create() error {
+	f, err := os.OpenFile(w.File(logFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func (w *Workspace) open(ctx context.Context) error {
-	var err error
+	// A folder that has no schema is one in which nothing has begun: Init writes it after the log. Where there is one, to begin an empty log in
+	// the place of one that is gone would look as if nothing had ever been written.
+	_, err := os.Stat(w.File(logFile))
+	if _, missing := os.Stat(w.File(SchemaFile)); err != nil && missing != nil {
+		err = w.create()
+	}
+	if err != nil {
+		return fmt.Errorf("open workspace: the document's log is missing: put it back from a backup: %w", err)
+	}
 	if w.log, err = oplog.OpenFile(ctx, w.File(logFile)); err != nil {
 		return fmt.Errorf("open workspace: %w", err)
 	}
@@ -188,6 +263,37 @@ func (w *Workspace) Auth() (access.Auth, error) {
 		return access.Auth{}, err
 	}
 	return access.LoadAuth(text)
+}
+
+// WriteFile puts a text in the place of one of the workspace's files: whoever reads it, also after a crash, has all of the old or of the new.
+func (w *Workspace) WriteFile(name string, text []byte) error {
+	if err := writeFile(w.File(name), text); err != nil {
+		return fmt.Errorf("write %s: %w", w.File(name), err)
+	}
+	return nil
+}
+
+func writeFile(name string, text []byte) error {
+	part, err := os.CreateTemp(filepath.Dir(name), ".part-*") // its mode is 0600
+	if err != nil {
+		return err
+	}
+	_, err = part.Write(text)
+	if err == nil {
+		err = part.Sync()
+	}
+	if err = errors.Join(err, part.Close()); err == nil {
+		err = os.Rename(part.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(part.Name()))
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	_ = dir.Sync() // some file systems cannot, and need not
+	return dir.Close()
 }
 
 // Rules reads rbac.toml; nil if there is none.
@@ -217,6 +323,11 @@ func (w *Workspace) read(name string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", w.File(name), err)
 	}
 	return text, nil
+}
+
+// Keep keeps a snapshot if there is much that the next process would have to read.
+func (w *Workspace) Keep(ctx context.Context) error {
+	return w.Service.Document().Snapshot(ctx, snapshotEvery)
 }
 
 // Close releases what the workspace holds.

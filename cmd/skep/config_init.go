@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skep-dev/skep/internal/config"
+	"github.com/skep-dev/skep/internal/config/schema"
+	"github.com/skep-dev/skep/internal/config/wire"
+	"github.com/skep-dev/skep/internal/config/workspace"
+)
+
+// exampleSchema is what a document begins with that is made without a schema.
+//
+//go:embed example_schema.toml
+var exampleSchema string
+
+// maxSchemaBytes is more than a schema may have; package schema says how many that is.
+const maxSchemaBytes = 2 << 20
+
+func newConfigInit(f *configFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "init [--schema FILE]",
+		Short: "Begin a document in a folder",
+		Long: `Begin a document in a folder, in .conflux. Without a schema it begins with an example, which is there to be changed: edit
+.conflux/schema.toml, then "skep config schema set".`,
+		Args: exactly(0),
+	}
+	file := cmd.Flags().String("schema", "", "a file that says which entities and fields there are (- is standard input)")
+	name := cmd.Flags().String("name", "", "the document's name (default the folder's)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		text, err := []byte(exampleSchema), error(nil)
+		if *file != "" {
+			if text, _, err = readSchema(cmd, *file); err != nil {
+				return err
+			}
+		}
+		w, err := workspace.Init(cmd.Context(), f.dir, *name, string(text))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "Begun document %s in %s.\n", w.Settings.Document, filepath.Join(w.Dir, workspace.Folder))
+		if *file == "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "Its schema is an example: edit %s, then run skep config schema set.\n", w.File(workspace.SchemaFile))
+		}
+		return w.Close()
+	}
+	return cmd
+}
+
+// readSchema reads a schema and checks it, so that what is wrong is told with the file's name.
+func readSchema(cmd *cobra.Command, file string) ([]byte, *schema.Schema, error) {
+	text, err := readInput(cmd, file, maxSchemaBytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := schema.Parse(file, text)
+	return text, parsed, err
+}
+
+func newConfigSchema(f *configFlags) *cobra.Command {
+	return group("schema", "Show, check and change what a document may have", newConfigSchemaShow(f), newConfigSchemaSet(f), newConfigSchemaCheck())
+}
+
+func newConfigSchemaShow(f *configFlags) *cobra.Command {
+	cmd := &cobra.Command{Use: "show", Short: "Print the schema in force", Args: exactly(0)}
+	canonical := cmd.Flags().Bool("canonical", false, "in the form that Skep writes, without comments")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return f.with(cmd, func(_ context.Context, d *document) error {
+			return d.Document().View(func(s *config.State) error {
+				text := s.SchemaText()
+				if *canonical {
+					text = string(schema.Format(s.Schema()))
+				}
+				_, err := io.WriteString(cmd.OutOrStdout(), text)
+				return err
+			})
+		})
+	}
+	return cmd
+}
+
+func newConfigSchemaCheck() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a schema (- is standard input) without putting it in force",
+		Args:  exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, s, err := readSchema(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is a valid schema: %d types, %d environments.\n", args[0], len(s.Entities), len(s.Environments))
+			return nil
+		},
+	}
+}
+
+func newConfigSchemaSet(f *configFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "set [FILE]",
+		Short: "Put another schema in force",
+		Long: `Put another schema in force: from a file, standard input (-), or .conflux/schema.toml. It is an operation like others, and values stay. A field
+whose type or strategy changes begins anew with the value that it has, where the new type can have it.`,
+		Args: atMostOne,
+	}
+	how := writeFlagsOf(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return f.with(cmd, func(ctx context.Context, d *document) error {
+			file := d.File(workspace.SchemaFile)
+			if len(args) == 1 {
+				file = args[0]
+			}
+			text, next, err := readSchema(cmd, file)
+			if err != nil {
+				return err
+			}
+			var changes *schema.Changes
+			if err := d.Document().View(func(s *config.State) error { changes = schema.Diff(s.Schema(), next); return nil }); err != nil {
+				return err
+			}
+			results, err := how.submit(ctx, d, []wire.Operation{{Type: string(config.ChangeSchema), Schema: string(text)}})
+			if err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			if !how.dryRun {
+				if err := d.WriteFile(workspace.SchemaFile, text); err != nil {
+					return err
+				}
+			}
+			return show(cmd, *how.json, results, func(w io.Writer) {
+				printSchemaChanges(w, changes)
+				if broken := d.Violations(ctx, d.actor, ""); len(broken) > 0 {
+					fmt.Fprintf(w, "%d rules of the schema are broken: skep config status lists them.\n", len(broken))
+				}
+			})
+		})
+	}
+	return cmd
+}
+
+func printSchemaChanges(w io.Writer, c *schema.Changes) {
+	for _, e := range c.Entities {
+		fmt.Fprintf(w, "%s %s\n", e.Name, e.Kind)
+	}
+	for _, f := range c.Fields {
+		fmt.Fprintf(w, "%s.%s %s\n", f.Entity, f.Field, f.Kind)
+	}
+	for _, e := range c.Environments {
+		fmt.Fprintf(w, "environment %s %s\n", e.Name, e.Kind)
+	}
+	if c.None() {
+		fmt.Fprintln(w, "The schema means the same as before.")
+	}
+}
+
+func newConfigEnvironments(f *configFlags) *cobra.Command {
+	cmd := &cobra.Command{Use: "environments", Short: "List the environments, and what each inherits from", Args: exactly(0)}
+	asJSON := asJSON(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return f.with(cmd, func(_ context.Context, d *document) error {
+			list := d.environments
+			return show(cmd, *asJSON, list, func(w io.Writer) {
+				rows := make([][]string, len(list))
+				for i, e := range list {
+					rows[i] = []string{e.Name, e.Inherits}
+				}
+				table(w, []string{"ENVIRONMENT", "INHERITS FROM"}, rows)
+			})
+		})
+	}
+	return cmd
+}
