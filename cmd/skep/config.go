@@ -8,11 +8,13 @@ import (
 	"os/exec"
 	"os/user"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/service"
+	"github.com/skep-dev/skep/internal/config/sign"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/config/workspace"
 )
@@ -28,7 +30,7 @@ func newConfig() *cobra.Command {
 		newConfigInit(f), newConfigSet(f), newConfigBulkSet(f), newConfigGet(f), newConfigList(f), newConfigInsert(f), newConfigRemove(f),
 		newConfigMove(f), newConfigDiff(f), newConfigLog(f), newConfigBlame(f), newConfigStatus(f), newConfigPromote(f), newConfigConflicts(f),
 		newConfigResolve(f), newConfigWatch(f), newConfigSchema(f), newConfigEnvironments(f),
-		newConfigDaemon(f))
+		newConfigAuth(), newConfigKeys(f), newConfigRBAC(f), newConfigAudit(f), newConfigDaemon(f))
 	cmd.Long = `Change and read a document of configuration. It lies in a folder, in .conflux, which "skep config init" makes; no server has to run, and
 several processes may use it at the same time.
 
@@ -111,7 +113,11 @@ func (f *configFlags) with(cmd *cobra.Command, fn func(ctx context.Context, d *d
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	opts := service.Options{}
+	keys, err := sign.LoadRegistry(w.File(workspace.KeysFile))
+	if err != nil {
+		return err
+	}
+	opts := service.Options{Check: service.CheckSigned(w.Settings.Document, keys, w.Settings.Signing.Required, time.Now)}
 	if named {
 		rules, err := w.Rules()
 		if err != nil {

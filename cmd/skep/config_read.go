@@ -151,7 +151,7 @@ func newConfigLog(f *configFlags) *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVarP(&q.Limit, "limit", "n", 50, "how many at most")
 	flags.StringVar(&q.Entity, "entity", "", "only those that write to this one")
-	by := flags.String("by", "", "only this actor's: ID")
+	flags.StringVar(&q.Actor, "actor", "", "only this actor's")
 	flags.StringVar(&q.Type, "type", "", "only of this type, such as promote")
 	flags.Uint64Var(&q.Before, "before", 0, "only those with a smaller number")
 	flags.Var(momentValue{&q.Since}, "since", "only from this time on")
@@ -160,7 +160,6 @@ func newConfigLog(f *configFlags) *cobra.Command {
 		if q.Limit < 1 {
 			return usageError{errors.New("--limit is at least 1")}
 		}
-		q.Actor = *by
 		return f.with(cmd, func(ctx context.Context, d *document) error {
 			list, err := d.operations(ctx, q)
 			if err != nil {

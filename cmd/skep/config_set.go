@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/service"
+	"github.com/skep-dev/skep/internal/config/sign"
 	"github.com/skep-dev/skep/internal/config/value"
 	"github.com/skep-dev/skep/internal/config/wire"
 )
@@ -22,6 +26,7 @@ const intentVariable = "SKEP_INTENT"
 // writeFlags are those of all commands that write.
 type writeFlags struct {
 	intent, reason, base, expect string
+	signKey, keyID               string
 	dryRun                       bool
 	json                         *bool
 }
@@ -33,6 +38,8 @@ func writeFlagsOf(cmd *cobra.Command) *writeFlags {
 	flags.StringVar(&f.reason, "reason", "", "the same as --intent")
 	flags.StringVar(&f.base, "base", "", "the version that you saw: what others wrote after it, you did not know")
 	flags.StringVar(&f.expect, "expect", "", "the version that you saw: refuse if what is written to has changed since")
+	flags.StringVar(&f.signKey, "sign-key", "", "sign with the private key in this file")
+	flags.StringVar(&f.keyID, "key-id", "", "the name under which its public key is registered")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "tell what would happen, and write nothing")
 	return f
 }
@@ -56,8 +63,47 @@ func (f *writeFlags) submit(ctx context.Context, d *document, ops []wire.Operati
 		if ops[i].Intent == "" {
 			ops[i].Intent = f.intent
 		}
+		if ops[i].Base == "" {
+			ops[i].Base, ops[i].Expect = how.Base, ops[i].Expect || how.Expect
+		}
+	}
+	if f.signKey != "" || f.keyID != "" {
+		if err := f.sign(d, ops); err != nil {
+			return nil, err
+		}
 	}
 	return d.Submit(ctx, d.actor, ops, how)
+}
+
+// signedFor is how long a signed request may be under way. Whoever gets hold of one that had no effect could use it until then.
+const signedFor = 10 * time.Minute
+
+// sign signs operations, each on its own.
+func (f *writeFlags) sign(d *document, ops []wire.Operation) error {
+	if f.signKey == "" || f.keyID == "" {
+		return usageError{errors.New("--sign-key and --key-id go together")}
+	}
+	key, err := sign.ReadPrivate(f.signKey)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for i := range ops {
+		request, err := service.Request(&ops[i])
+		if err != nil {
+			return err
+		}
+		body := sign.Body{
+			Doc: d.Document().Name(), ID: rand.Text(), Actor: d.actor, KeyID: f.keyID, Request: *request, ClientTime: now, Expires: now.Add(signedFor),
+		}
+		signed, err := sign.Sign(key, body)
+		if err != nil {
+			return err
+		}
+		s := signed.ForOp(&body)
+		ops[i].Signed = &wire.Signature{Key: s.Key, Body: s.Body, Sig: s.Sig}
+	}
+	return nil
 }
 
 const dryRunNote = "Nothing was written: it was a dry run."

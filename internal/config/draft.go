@@ -9,7 +9,7 @@ import (
 // Draft returns a copy in which operations can be tried. It shares with s all that no operation has touched, so s must not be changed while the
 // draft is in use, and must be settled.
 func (s *State) Draft() *State {
-	d := &State{under: s, seen: s.seen.Clone(), entities: map[string]*entity{}, schema: s.schema, latest: s.latest, open: maps.Clone(s.open)}
+	d := &State{under: s, seen: s.seen.Clone(), entities: map[string]*entity{}, schema: s.schema, latest: s.latest, open: maps.Clone(s.open), asked: map[requestID]struct{}{}}
 	d.known = d.seen.Has
 	return d
 }

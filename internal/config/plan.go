@@ -69,6 +69,9 @@ func (s *State) Plan(r *Request, dot crdt.Dot) (*Op, error) {
 	if len(r.Intent) > MaxIntent || !utf8.ValidString(r.Intent) {
 		return nil, fmt.Errorf("intent: it may have %d bytes of UTF-8: %w", MaxIntent, errkind.Invalid)
 	}
+	if r.Signature != nil && s.Asked(r.Signature) {
+		return nil, fmt.Errorf("the signed request was sent before, and counts once: sign another one: %w", errkind.Exists)
+	}
 	p := &plan{s: s, r: r, dot: dot, op: &Op{ID: dot, Kind: r.Kind, Intent: r.Intent, Via: r.Via, Signature: r.Signature}, inc: map[string]uint32{}, override: r.Override}
 	if err := p.work(); err != nil {
 		return nil, err

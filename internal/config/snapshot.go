@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -25,6 +26,7 @@ type snapshot struct {
 	Schema   *schemaSnapshot  `json:"schema,omitempty"`
 	Entities []entitySnapshot `json:"entities"`
 	Moves    []moveSnapshot   `json:"moves,omitempty"`
+	Asked    []requestID      `json:"asked,omitempty"` // sorted
 }
 
 type origin struct {
@@ -118,6 +120,7 @@ func (s *State) Snapshot() ([]byte, error) {
 	for _, m := range s.forest.Moves {
 		snap.Moves = append(snap.Moves, moveSnapshot{e.at[m.Dot], m.N, m.Child, m.Inc, m.Parent, m.Position})
 	}
+	snap.Asked = slices.SortedFunc(maps.Keys(s.asked), func(a, b requestID) int { return bytes.Compare(a[:], b[:]) })
 	text, err := json.Marshal(snap)
 	if err != nil {
 		return nil, fmt.Errorf("encode snapshot: %w", err)
@@ -310,6 +313,9 @@ func RestoreState(text []byte) (*State, error) {
 	var moves []*crdt.Move
 	for _, m := range snap.Moves {
 		moves = append(moves, &crdt.Move{Origin: d.origin(m.By), N: m.N, Child: m.Child, Inc: m.Inc, Parent: m.Parent, Position: m.Position})
+	}
+	for _, id := range snap.Asked {
+		s.asked[id] = struct{}{}
 	}
 	forest := crdt.Replanted(moves)
 	s.forest = &forest

@@ -21,7 +21,8 @@ type State struct {
 	schema   adopted
 	latest   crdt.HLC // the greatest time of an operation
 
-	open  map[cellRef]struct{} // cells that have several siblings
+	open  map[cellRef]struct{}   // cells that have several siblings
+	asked map[requestID]struct{} // signed requests that count, so that none does twice
 	check checked
 	known func(crdt.Dot) bool
 }
@@ -50,7 +51,7 @@ type cellRef struct {
 
 // NewState returns the state before any operation.
 func NewState() *State {
-	s := &State{forest: new(crdt.Forest), entities: map[string]*entity{}, open: map[cellRef]struct{}{}}
+	s := &State{forest: new(crdt.Forest), entities: map[string]*entity{}, open: map[cellRef]struct{}{}, asked: map[requestID]struct{}{}}
 	s.schema.Schema = noSchema
 	s.known = s.seen.Has
 	return s
@@ -74,6 +75,9 @@ func (s *State) Apply(o *Op) bool {
 	s.latest = max(s.latest, o.Time)
 	if o.Schema != nil {
 		s.adopt(o.Schema, by)
+	}
+	if o.Signature != nil {
+		s.asked[o.Signature.request()] = struct{}{}
 	}
 	for i := range o.Writes {
 		w := &o.Writes[i]

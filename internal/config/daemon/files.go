@@ -3,9 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -19,9 +17,7 @@ import (
 	"github.com/skep-dev/skep/internal/config/access"
 	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/sign"
-	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/config/workspace"
-	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
 )
 
@@ -32,7 +28,7 @@ const checkEvery = 500 * time.Millisecond
 type content struct {
 	keys     *access.APIKeys // nil: none are taken
 	rules    *access.Rules   // nil: all is permitted
-	registry *sign.Registry  // nil: there are no keys for signatures
+	registry *sign.Registry  // empty if there is no file
 	revision string          // of rules
 }
 
@@ -155,9 +151,7 @@ func (f *files) load() (*content, error) {
 		sum := sha256.Sum256(text)
 		c.revision = hex.EncodeToString(sum[:])
 	}
-	if c.registry, err = sign.LoadRegistry(f.names[1]); errors.Is(err, fs.ErrNotExist) {
-		c.registry = nil
-	} else if err != nil {
+	if c.registry, err = sign.LoadRegistry(f.names[1]); err != nil {
 		return nil, err //nolint:wrapcheck // it names the file
 	}
 	if len(f.names) > 2 {
@@ -174,7 +168,8 @@ func (f *files) load() (*content, error) {
 
 // put brings content into force.
 func (f *files) put(c *content) {
-	opts := service.Options{Revision: c.revision, Check: c.check(f.work.Service.Document().Name())}
+	check := service.CheckSigned(f.work.Settings.Document, c.registry, f.work.Settings.Signing.Required, time.Now)
+	opts := service.Options{Revision: c.revision, Check: check}
 	if c.rules != nil {
 		opts.Access = ruled{c.rules}
 	}
@@ -204,36 +199,4 @@ func (r ruled) Allow(a config.Actor, action policy.Action, entity, field, env st
 // Subject looks an actor up for many questions.
 func (r ruled) Subject(a config.Actor) func(action policy.Action, entity, field, env string) bool {
 	return r.rules.For(known(a)).Allow
-}
-
-// check returns what looks at signatures: an operation that has one must be what was signed, by a key of its actor.
-func (c *content) check(doc string) func(op *config.Op, request *wire.Operation) error {
-	return func(op *config.Op, request *wire.Operation) error {
-		if op.Signature == nil {
-			return nil
-		}
-		if c.registry == nil {
-			return fmt.Errorf("check signature: no key is registered: use skep config keys register: %w", errkind.Unauthorized)
-		}
-		signature, err := base64.StdEncoding.Strict().DecodeString(op.Signature.Sig)
-		if err != nil {
-			return fmt.Errorf("check signature: it is not base64: %w", errkind.Invalid)
-		}
-		body, err := sign.Verify(c.registry, sign.Signed{Body: []byte(op.Signature.Body), Signature: signature}, doc, time.Now())
-		if err != nil {
-			return fmt.Errorf("check signature: %w", err)
-		}
-		asked, err := service.Request(request)
-		if err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
-		asked.Signature = nil
-		same := body
-		same.Request = *asked
-		text, err := sign.Encode(same)
-		if err != nil || string(text) != op.Signature.Body || body.KeyID != op.Signature.Key || body.Actor.ID != op.Actor.ID || body.Actor.Class != op.Actor.Class {
-			return fmt.Errorf("check signature: what was signed is another operation, or another actor's: %w", errkind.Forbidden)
-		}
-		return nil
-	}
 }

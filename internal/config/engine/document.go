@@ -89,7 +89,7 @@ func Open(ctx context.Context, name string, log oplog.Log, opts Options) (*Docum
 	opts.fill()
 	d := &Document{
 		name: name, log: log, opts: opts, clock: crdt.Clock{Now: opts.Now}, state: config.NewState(),
-		head: oplog.Head{Hash: genesis(name)}, index: map[string][]uint64{}, places: places{}, changed: make(chan struct{}),
+		head: oplog.Head{Hash: Genesis(name)}, index: map[string][]uint64{}, places: places{}, changed: make(chan struct{}),
 	}
 	node, err := nodeName(ctx, log, opts.Node)
 	if err != nil {
@@ -188,11 +188,11 @@ func (d *Document) refreshInTime(ctx context.Context) error {
 	return d.Refresh(ctx)
 }
 
-// genesis is what the first record's hash follows: no record of one document can be the first of another.
-func genesis(name string) [32]byte { return sha256.Sum256([]byte("skep config log v1\n" + name)) }
+// Genesis is what the first record's hash follows: no record of one document can be the first of another.
+func Genesis(name string) [32]byte { return sha256.Sum256([]byte("skep config log v1\n" + name)) }
 
-// chain returns a record's hash.
-func chain(prev oplog.Head, data []byte) [32]byte {
+// Chain returns the hash of the record that has this data and follows prev. A log is checked by it without a Document too.
+func Chain(prev oplog.Head, data []byte) [32]byte {
 	h := sha256.New()
 	h.Write(prev.Hash[:])
 	h.Write(binary.BigEndian.AppendUint64(nil, prev.Seq+1))
@@ -202,7 +202,7 @@ func chain(prev oplog.Head, data []byte) [32]byte {
 
 // checkLink checks that a record follows a head.
 func checkLink(prev oplog.Head, r oplog.Record) error {
-	if r.Seq != prev.Seq+1 || r.Hash != chain(prev, r.Data) {
+	if r.Seq != prev.Seq+1 || r.Hash != Chain(prev, r.Data) {
 		return fmt.Errorf("record %d does not follow the one before it: the log was changed or damaged, or put back to an earlier state and written to since", r.Seq)
 	}
 	return nil

@@ -123,7 +123,7 @@ func readJobs(ctx context.Context, log oplog.Log, after oplog.Head, limit int, j
 // which may have begun with a snapshot, is what the operations come to. It returns the log's end, which is to be compared with one that somebody
 // noted: a log whose end was cut off, and everything else that was made by who can make records, is whole in itself.
 func (d *Document) Verify(ctx context.Context, fn func(op *config.Op, seq uint64) error) (oplog.Head, error) {
-	end := oplog.Head{Hash: genesis(d.name)}
+	end := oplog.Head{Hash: Genesis(d.name)}
 	fold := config.NewState()
 	take := func(batch []decoded) error {
 		for _, r := range batch {
@@ -172,10 +172,44 @@ func (d *Document) equals(fold *config.State) error {
 	return nil
 }
 
+// Record is an operation as the log has it.
+type Record struct {
+	Op   *config.Op
+	Data []byte // its text, of which Hash is
+	Seq  uint64
+	Prev [32]byte
+	Hash [32]byte
+}
+
+// Records calls fn with the log's records from number from on, in order, and checks that each follows the one before it. Data is valid only
+// during the call.
+func (d *Document) Records(ctx context.Context, from uint64, fn func(r *Record) error) error {
+	head := oplog.Head{Hash: Genesis(d.name)}
+	if from > 1 {
+		before, err := d.log.Get(ctx, []uint64{from - 1})
+		if err != nil {
+			return err
+		}
+		head = oplog.Head{Seq: from - 1, Hash: before[0].Hash}
+	}
+	return d.log.Read(ctx, from, 0, func(r oplog.Record) error {
+		if err := checkLink(head, r); err != nil {
+			return err
+		}
+		op, err := config.DecodeOp(r.Data)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", r.Seq, err)
+		}
+		prev := head.Hash
+		head = oplog.Head{Seq: r.Seq, Hash: r.Hash}
+		return fn(&Record{Op: op, Data: r.Data, Seq: r.Seq, Prev: prev, Hash: r.Hash})
+	})
+}
+
 // StateAt returns the state after a record, as it was then.
 func (d *Document) StateAt(ctx context.Context, include func(op *config.Op, seq uint64) bool) (*config.State, error) {
 	s := config.NewState()
-	err := decodeAll(ctx, d.log, oplog.Head{Hash: genesis(d.name)}, 0, func(batch []decoded) error {
+	err := decodeAll(ctx, d.log, oplog.Head{Hash: Genesis(d.name)}, 0, func(batch []decoded) error {
 		for _, r := range batch {
 			if include(r.op, r.head.Seq) {
 				s.Apply(r.op)

@@ -305,7 +305,7 @@ func (d *Document) prepare(group []*submission) (batch []decoded, records []oplo
 			}
 			op := sub.results[j].Op
 			draft.Apply(op)
-			head = oplog.Head{Seq: head.Seq + 1, Hash: chain(head, text)}
+			head = oplog.Head{Seq: head.Seq + 1, Hash: Chain(head, text)}
 			sub.results[j].Seq = head.Seq
 			records = append(records, oplog.Record{Seq: head.Seq, Hash: head.Hash, Data: text})
 			batch = append(batch, decoded{op, head, len(text)})

@@ -27,13 +27,17 @@ func (s *Service) Submit(ctx context.Context, actor config.Actor, ops []wire.Ope
 	if len(ops) == 0 {
 		return nil, fmt.Errorf("submit: there is no operation: %w", errkind.Invalid)
 	}
+	if err := actor.Check(); err != nil {
+		return nil, err
+	}
+	ops = slices.Clone(ops)
 	b := engine.Batch{Actor: actor, Requests: make([]config.Request, len(ops)), DryRun: how.DryRun}
 	for i := range ops {
-		op := ops[i]
+		op := &ops[i]
 		if op.Base == "" {
 			op.Base, op.Expect = how.Base, op.Expect || how.Expect
 		}
-		request, err := Request(&op)
+		request, err := Request(op)
 		if err != nil {
 			if len(ops) > 1 {
 				err = fmt.Errorf("operation %d of %d: %w", i+1, len(ops), err)

@@ -44,13 +44,13 @@ const Folder = ".conflux"
 const (
 	settingsFile = "config.toml"
 	logFile      = "operations.db"
-	rulesFile    = "rbac.toml"
 	ignoreFile   = ".gitignore"
 )
 
 // The files that others read and write.
 const (
 	SchemaFile = "schema.toml"
+	RulesFile  = "rbac.toml"
 	KeysFile   = "keys.json"
 )
 
@@ -298,7 +298,7 @@ func writeFile(name string, text []byte) error {
 
 // Rules reads rbac.toml; nil if there is none.
 func (w *Workspace) Rules() (*access.Rules, error) {
-	text, err := w.read(rulesFile)
+	text, err := w.read(RulesFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
