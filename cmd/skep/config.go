@@ -29,8 +29,8 @@ func newConfig() *cobra.Command {
 	cmd := group("config", "Configuration with many writers: typed operations that merge, milestones in Git",
 		newConfigInit(f), newConfigSet(f), newConfigBulkSet(f), newConfigGet(f), newConfigList(f), newConfigInsert(f), newConfigRemove(f),
 		newConfigMove(f), newConfigDiff(f), newConfigLog(f), newConfigBlame(f), newConfigStatus(f), newConfigPromote(f), newConfigConflicts(f),
-		newConfigResolve(f), newConfigWatch(f), newConfigSchema(f), newConfigEnvironments(f),
-		newConfigAuth(), newConfigKeys(f), newConfigRBAC(f), newConfigAudit(f), newConfigDaemon(f))
+		newConfigResolve(f), newConfigWatch(f), newConfigMilestone(f), newConfigImport(f), newConfigExport(f), newConfigEvaluate(),
+		newConfigSchema(f), newConfigEnvironments(f), newConfigAuth(), newConfigKeys(f), newConfigRBAC(f), newConfigAudit(f), newConfigDaemon(f))
 	cmd.Long = `Change and read a document of configuration. It lies in a folder, in .conflux, which "skep config init" makes; no server has to run, and
 several processes may use it at the same time.
 
@@ -79,8 +79,7 @@ func (f *configFlags) who(ctx context.Context) (actor config.Actor, named bool, 
 
 // userName is what git or the machine calls the user.
 func userName(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "git", "config", "user.name").Output()
-	if name := strings.TrimSpace(string(out)); err == nil && name != "" {
+	if name := gitName(ctx); name != "" {
 		return name
 	}
 	if name := os.Getenv("USER"); name != "" {
@@ -90,6 +89,15 @@ func userName(ctx context.Context) string {
 		return u.Username
 	}
 	return "" // who it is has to be said then
+}
+
+// gitName is what git calls the user; "" if it does not know.
+func gitName(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "config", "user.name").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // document is a workspace that a command works in, and as whom.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config/auditlog"
+	"github.com/skep-dev/skep/internal/config/milestone"
 	"github.com/skep-dev/skep/internal/config/sign"
 	"github.com/skep-dev/skep/internal/config/workspace"
 	"github.com/skep-dev/skep/internal/errkind"
@@ -93,6 +94,7 @@ that operation. An export says the head at its end, and "skep config status" doe
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var report *auditlog.Report
 		var err error
+		anchored := ""
 		found := known.Seq == 0
 		seen := func(h auditlog.Head) { found = found || h == known.Head }
 		if len(args) == 1 {
@@ -103,7 +105,21 @@ that operation. An export says the head at its end, and "skep config status" doe
 				if err != nil {
 					return err
 				}
-				report, err = auditlog.VerifyLog(ctx, d.Document(), keys, seen, counted(newBar(cmd.ErrOrStderr()), "Checking"))
+				anchors, err := d.anchors(ctx)
+				if err != nil {
+					return err
+				}
+				n := len(anchors)
+				report, err = auditlog.VerifyLog(ctx, d.Document(), keys, func(h auditlog.Head) {
+					seen(h)
+					delete(anchors, h.Hash.String())
+				}, counted(newBar(cmd.ErrOrStderr()), "Checking"))
+				for hash, commit := range anchors {
+					return errors.Join(err, fmt.Errorf("milestone %s says that the log had %s, and it has not: it was cut, or made anew: %w", short(commit), hash, errkind.Invalid))
+				}
+				if n > 0 {
+					anchored = fmt.Sprintf(", and %d milestones' heads are among them", n)
+				}
 				return err
 			})
 		}
@@ -117,10 +133,32 @@ that operation. An export says the head at its end, and "skep config status" doe
 		if report.Partial {
 			what = ", chosen ones,"
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%d operations%s are in order, %d of them signed. The last one is %s.\n", report.Operations, what, report.Signed, report.Last)
+		fmt.Fprintf(cmd.OutOrStdout(), "%d operations%s are in order, %d of them signed%s. The last one is %s.\n", report.Operations, what, report.Signed, anchored, report.Last)
 		return nil
 	}
 	return cmd
+}
+
+// anchors are the heads that milestones say the log had, with their commits, where that takes no network.
+func (d *document) anchors(ctx context.Context) (map[string]string, error) {
+	heads := map[string]string{}
+	if d.Remote() {
+		return heads, nil
+	}
+	all, err := d.Milestones(ctx, false)
+	if err != nil {
+		if errkind.Of(err) == errkind.NotFound {
+			return heads, nil
+		}
+		return nil, err
+	}
+	list, err := all.List(ctx, milestone.MaxListed)
+	for i := range list {
+		if list[i].LogHead != "" {
+			heads[list[i].LogHead] = list[i].ID
+		}
+	}
+	return heads, err
 }
 
 // keys are the public keys of a file, or of the document.

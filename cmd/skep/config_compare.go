@@ -11,6 +11,7 @@ import (
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/wire"
+	"github.com/skep-dev/skep/internal/crdt"
 )
 
 // filterFlags choose fields.
@@ -23,31 +24,36 @@ func filterFlags(cmd *cobra.Command) *config.Filter {
 
 func newConfigDiff(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "diff --from ENV --to ENV | diff --at TIME",
-		Short: "Show what differs between environments, or what has changed since",
-		Args:  exactly(0),
+		Use:   "diff [--since MILESTONE | --at TIME | --from ENV --to ENV]",
+		Short: "Show what has changed since the last milestone, or what differs otherwise",
+		Long: `Show what has changed since the last milestone, another one (a commit) or a time; or what would become of one environment if it were as another
+one.`,
+		Args: exactly(0),
 	}
 	flags := cmd.Flags()
+	env := environmentFlag(cmd)
 	from := flags.String("from", "", "the environment that is there")
 	to := flags.String("to", "", "the environment that it is held against")
 	var at time.Time
 	flags.Var(momentValue{&at}, "at", "what has changed since this time")
-	env := environmentFlag(cmd)
+	since := flags.String("since", "", "what has changed since this milestone: a commit, or any name that git has for it")
+	cmd.MarkFlagsMutuallyExclusive("since", "at", "from")
+	cmd.MarkFlagsMutuallyExclusive("since", "at", "to")
+	cmd.MarkFlagsMutuallyExclusive("env", "from")
+	cmd.MarkFlagsMutuallyExclusive("env", "to")
 	filter := filterFlags(cmd)
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
 			var list []wire.Change
 			var err error
-			switch between := *from != "" || *to != ""; {
-			case between && !at.IsZero() || between && *env != "":
-				err = usageError{fmt.Errorf("--from and --to are about environments as they are now: leave out --at and --env")}
-			case between:
+			switch {
+			case *from != "" || *to != "":
 				list, err = d.Diff(ctx, d.actor, *from, *to, *filter)
 			case !at.IsZero():
 				list, err = d.Since(ctx, d.actor, service.Then{Time: at}, *env, *filter)
 			default:
-				err = usageError{fmt.Errorf("usage: %s", cmd.UseLine())}
+				list, err = d.sinceMilestone(ctx, *since, *env, *filter)
 			}
 			if err != nil {
 				return err
@@ -61,6 +67,19 @@ func newConfigDiff(f *configFlags) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// sinceMilestone returns what has changed since a milestone; "" is the last one.
+func (d *document) sinceMilestone(ctx context.Context, rev, env string, filter config.Filter) ([]wire.Change, error) {
+	m, err := d.milestone(ctx, rev)
+	if err != nil {
+		return nil, err
+	}
+	version, err := crdt.ParseDots(m.Version)
+	if err != nil {
+		return nil, fmt.Errorf("milestone %s: %w", short(m.ID), err)
+	}
+	return d.Since(ctx, d.actor, service.Then{Version: &version}, env, filter)
 }
 
 func newConfigPromote(f *configFlags) *cobra.Command {

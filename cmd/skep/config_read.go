@@ -18,6 +18,7 @@ import (
 	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/value"
 	"github.com/skep-dev/skep/internal/config/wire"
+	"github.com/skep-dev/skep/internal/crdt"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
@@ -28,12 +29,17 @@ func newConfigGet(f *configFlags) *cobra.Command {
 		Args:  oneTo(2),
 	}
 	env := environmentFlag(cmd)
+	id := cmd.Flags().StringP("format", "f", "", "in this format: yaml, json, toml, kdl, xml, hcl or a plugin's")
 	asJSON := asJSON(cmd)
+	cmd.MarkFlagsMutuallyExclusive("format", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
 			e, field, key, err := d.find(ctx, args, *env)
 			if err != nil {
 				return err
+			}
+			if *id != "" {
+				return d.printFormatted(ctx, cmd.OutOrStdout(), *id, e, field)
 			}
 			if field == "" {
 				return show(cmd, *asJSON, e, func(w io.Writer) { printEntity(w, e) })
@@ -48,6 +54,30 @@ func newConfigGet(f *configFlags) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// printFormatted prints an entity's fields, or one, as an export has them.
+func (d *document) printFormatted(ctx context.Context, w io.Writer, id string, e *wire.Entity, field string) error {
+	formats, release, err := d.formats(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	s, err := formats.Serializer(id)
+	if err != nil {
+		return err
+	}
+	fields := map[string]any{}
+	for name, v := range e.Fields {
+		if field == "" || field == name {
+			fields[name] = v.Any
+		}
+	}
+	text, err := s.Marshal(ctx, fields)
+	if err == nil {
+		_, err = w.Write(text)
+	}
+	return err
 }
 
 // printAlone prints a value that somebody asked for alone: as it is, so that scripts and files get all of it, except to a terminal.
@@ -293,6 +323,7 @@ func (d *document) printStatus(ctx context.Context, w io.Writer, s *wire.Status)
 	fmt.Fprintf(w, "Operations    %d, the latest at %s\n", s.Operations, second(s.Latest))
 	fmt.Fprintf(w, "Version       %s\n", s.Version)
 	fmt.Fprintf(w, "Log head      %s\n", s.Head)
+	fmt.Fprintf(w, "Milestone     %s\n", printable(d.lastMilestone(ctx, s)))
 	fmt.Fprintf(w, "Conflicts     %d\n", s.Conflicts)
 	for _, c := range d.Conflicts(ctx, d.actor) {
 		fmt.Fprintf(w, "  %s\n", printable(d.pathOf(c.EntityID, c.Field, "", c.Environment))+": "+strconv.Itoa(len(c.Candidates))+" writes wait for somebody to choose")
@@ -301,6 +332,22 @@ func (d *document) printStatus(ctx context.Context, w io.Writer, s *wire.Status)
 	for _, v := range d.Violations(ctx, d.actor, "") {
 		fmt.Fprintf(w, "  %s\n", printable(d.pathOf(v.EntityID, v.Field, "", v.Environment)+": "+v.Message+causes(v.By)))
 	}
+}
+
+// lastMilestone tells of the last milestone, where that takes no network.
+func (d *document) lastMilestone(ctx context.Context, s *wire.Status) string {
+	if d.Remote() {
+		return "in " + d.Settings.Git.Repository
+	}
+	m, err := d.milestone(ctx, "")
+	if err != nil {
+		return "none yet"
+	}
+	version, err := crdt.ParseDots(m.Version)
+	if err != nil {
+		return "none that can be read"
+	}
+	return fmt.Sprintf("%s at %s (%s), and %d operations since", short(m.ID), second(m.CreatedAt), m.Message, s.Operations-min(s.Operations, version.Len()))
 }
 
 // causes names who wrote what broke a rule.

@@ -112,7 +112,7 @@ const dryRunNote = "Nothing was written: it was a dry run."
 func (f *writeFlags) done(cmd *cobra.Command, d *document, results []wire.Result) error {
 	return show(cmd, *f.json, results, func(w io.Writer) {
 		for i := range results {
-			d.printEffects(w, results[i].Writes)
+			d.printEffects(w, results[i].Writes, f.intent)
 		}
 		if f.dryRun {
 			fmt.Fprintln(w, dryRunNote)
@@ -120,9 +120,9 @@ func (f *writeFlags) done(cmd *cobra.Command, d *document, results []wire.Result
 	})
 }
 
-func (d *document) printEffects(w io.Writer, writes []wire.Write) {
+func (d *document) printEffects(w io.Writer, writes []wire.Write, intent string) {
 	for _, line := range d.effects(writes) {
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, line+printable(because(intent)))
 	}
 	if len(writes) == 0 {
 		fmt.Fprintln(w, "There was nothing to do.")
@@ -190,7 +190,7 @@ nothing without --override. A value that begins with - is written behind --: set
 					fmt.Fprintln(w, printable(still))
 					return
 				}
-				d.printEffects(w, results[0].Writes)
+				d.printEffects(w, results[0].Writes, how.intent)
 				if how.dryRun {
 					fmt.Fprintln(w, dryRunNote)
 				}

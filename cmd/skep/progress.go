@@ -54,6 +54,16 @@ func (b *bar) step(stage string, done, total int64, note string) {
 	b.draw(line)
 }
 
+// end takes the line that is being drawn away.
+func (b *bar) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.draw("")
+	if b.terminal {
+		fmt.Fprint(b.w, "\r")
+	}
+}
+
 // say ends the line that is being drawn and writes one that stays.
 func (b *bar) say(format string, args ...any) {
 	b.mu.Lock()

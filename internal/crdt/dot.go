@@ -164,6 +164,15 @@ func (s *Dots) Last(node string) uint64 { return s.prefix[node] }
 // Nodes returns the nodes of which the set has a prefix, sorted.
 func (s *Dots) Nodes() []string { return slices.Sorted(maps.Keys(s.prefix)) }
 
+// Len returns how many dots are in the set.
+func (s *Dots) Len() uint64 {
+	n := uint64(len(s.extra))
+	for _, last := range s.prefix {
+		n += last
+	}
+	return n
+}
+
 // Covers reports whether all of t is in s.
 func (s *Dots) Covers(t *Dots) bool {
 	for node, n := range t.prefix {

@@ -1,6 +1,8 @@
-// Package bulk reads many changes of a document at once.
+// Package bulk reads many changes of a document at once: lines of assignments, and files that have entities.
 //
 //	ops, err := bulk.ReadLines("changes.txt", file, schema)
+//	entities, err := bulk.Entities(value, bulk.Defaults{Type: "service", ID: "api"}, schema)
+//	plan, err := bulk.NewPlan(state, entities, "staging")
 //
 // What it returns are operations that package service takes.
 package bulk

@@ -147,6 +147,13 @@ func (d *Document) View(fn func(s *config.State) error) error {
 	return fn(d.state)
 }
 
+// ViewAt is View, with the last record that the state has.
+func (d *Document) ViewAt(fn func(s *config.State, head oplog.Head) error) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return fn(d.state, d.head)
+}
+
 // Head returns the last record that the state has. Its hash vouches for all that were before it.
 func (d *Document) Head() oplog.Head {
 	d.mu.RLock()

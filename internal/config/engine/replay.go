@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/oplog"
+	"github.com/skep-dev/skep/internal/crdt"
 )
 
 // How many records are decoded and applied at a time, whichever is less: so many that handing them over costs nothing, and so few that several
@@ -204,6 +206,27 @@ func (d *Document) Records(ctx context.Context, from uint64, fn func(r *Record) 
 		head = oplog.Head{Seq: r.Seq, Hash: r.Hash}
 		return fn(&Record{Op: op, Data: r.Data, Seq: r.Seq, Prev: prev, Hash: r.Hash})
 	})
+}
+
+// Since returns the operations up to a record that are not in a version, the newest first. It reads the log from its end as far back as
+// there can be any.
+func (d *Document) Since(ctx context.Context, version *crdt.Dots, upTo uint64) iter.Seq2[*config.Op, error] {
+	return func(yield func(*config.Op, error) bool) {
+		missing := upTo - min(upTo, version.Len()) // each record is one operation
+		err := d.Backward(ctx, "", upTo+1, func(op *config.Op, _ uint64) (bool, error) {
+			if missing == 0 {
+				return false, ctx.Err()
+			}
+			if version.Has(op.ID) {
+				return true, ctx.Err()
+			}
+			missing--
+			return yield(op, nil), ctx.Err()
+		})
+		if err != nil {
+			yield(nil, err)
+		}
+	}
 }
 
 // StateAt returns the state after a record, as it was then.

@@ -82,6 +82,26 @@ func (s *Service) discreet(r reader, ops []wire.Operation, err error) error {
 	return err
 }
 
+// Do has requests done that do not come from wire, as those that edits in Git come to: all or none, of which there may be as many as a batch has.
+func (s *Service) Do(ctx context.Context, actor config.Actor, requests []*config.Request, dryRun bool) error {
+	if err := actor.Check(); err != nil {
+		return err
+	}
+	b := engine.Batch{Actor: actor, DryRun: dryRun, Guard: func(state *config.State, op *config.Op) error {
+		if check := s.opts.Load().Check; check != nil {
+			if err := check(op, &wire.Operation{}); err != nil {
+				return err
+			}
+		}
+		return s.guard(state, op)
+	}}
+	for _, r := range requests {
+		b.Requests = append(b.Requests, *r)
+	}
+	_, err := s.doc.Submit(ctx, b)
+	return err
+}
+
 // maxWritesShown keeps an answer small; the log has them all.
 const maxWritesShown = 1000
 

@@ -228,6 +228,23 @@ type Status struct {
 	Violations   int            `json:"violations"`
 }
 
+// Milestone is a commit that has what the document says.
+type Milestone struct {
+	ID           string   `json:"id" doc:"Of the commit"`
+	Message      string   `json:"message" doc:"Its subject, without milestone:"`
+	Text         string   `json:"text" doc:"The whole message"`
+	Author       string   `json:"author,omitempty"`
+	CreatedAt    string   `json:"created_at"`
+	Environments []string `json:"environments" doc:"Of which files changed"`
+	Operations   int      `json:"operations" doc:"Since the milestone before"`
+	Start        string   `json:"start,omitempty" doc:"The time of the first of them"`
+	End          string   `json:"end,omitempty" doc:"The time of the last of them"`
+	Schema       string   `json:"schema,omitempty"`
+	Version      string   `json:"version" doc:"Of the document"`
+	LogHead      string   `json:"log_head,omitempty"`
+	Allowed      bool     `json:"violations_allowed,omitempty" doc:"It was made in spite of conflicts or broken rules"`
+}
+
 // Event is what a watcher gets.
 type Event struct {
 	Cursor    uint64        `json:"cursor" doc:"To go on after"`

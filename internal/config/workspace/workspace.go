@@ -12,6 +12,7 @@
 //	rbac.toml        who may do what (optional)
 //	api-keys.toml    the daemon's API keys (optional)
 //	keys.json        whose signatures are good (optional)
+//	plugins.toml     formats of the user's own (optional)
 //	.gitignore       keeps the log out of the milestones' repository
 //
 // All of it is for the folder's owner alone. Several processes may have one workspace open.
@@ -56,7 +57,7 @@ const (
 
 // ignored are the files that no repository should have: the log, which milestones make readable, and private keys that somebody
 // put beside it.
-const ignored = "/operations.db*\n/api-keys.toml\n/*.lock\n*.pem\n"
+const ignored = "/operations.db*\n/api-keys.toml\n/*.lock\n/" + gitCache + "/\n*.pem\n"
 
 // maxFile is how large one of the files may be.
 const maxFile = 4 << 20
@@ -78,11 +79,11 @@ type Signing struct {
 
 // Git says where milestones go.
 type Git struct {
-	Repository string `toml:"repository" comment:"A folder, or the address of a repository"` // "": the workspace's own folder
-	Branch     string `toml:"branch"`                                                        // "": main
-	Path       string `toml:"path"`                                                          // within the repository; "": its top
-	Format     string `toml:"format"`                                                        // "": yaml
-	Sign       bool   `toml:"sign"`
+	Repository string `toml:"repository" comment:"Where milestones go: a folder, or the address of a repository; empty: this folder"`
+	Branch     string `toml:"branch" comment:"Empty: the branch that is checked out, of an address main"`
+	Push       string `toml:"push" comment:"A remote to which a folder's milestones are pushed; empty: none"`
+	Format     string `toml:"format" comment:"Of the files; empty: yaml"`
+	Sign       bool   `toml:"sign" comment:"Sign the commits, as git's settings say"`
 }
 
 // Workspace is an open workspace.
@@ -208,7 +209,7 @@ func (s *Settings) read(text []byte) error {
 	var wrong *toml.DecodeError
 	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		wrong = &strict.Errors[0]
-		err = fmt.Errorf("there is no setting %q: see the list of settings in docs/reference/config-cli.md", strings.Join(wrong.Key(), "."))
+		err = fmt.Errorf("there is no setting %q: docs/reference/config-workspace.md has those that there are", strings.Join(wrong.Key(), "."))
 	} else {
 		wrong, _ = errors.AsType[*toml.DecodeError](err)
 	}
