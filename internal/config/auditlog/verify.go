@@ -71,7 +71,7 @@ func (p *Problems) err() error {
 	return p
 }
 
-// VerifyLog checks a document's own log: that each record follows the one before it, and the signatures. seen is called with every
+// VerifyLog checks a document's own log: that each record follows the one before it, the signatures, and that the state is what they come to. seen is called with every
 // operation's place.
 func VerifyLog(ctx context.Context, doc *engine.Document, keys *sign.Registry, seen func(Head), progress func(done, total uint64)) (*Report, error) {
 	r := &Report{Document: doc.Name()}
@@ -84,10 +84,13 @@ func VerifyLog(ctx context.Context, doc *engine.Document, keys *sign.Registry, s
 		r.signature(rec.Op, keys, bad, fmt.Sprintf("record %d", rec.Seq))
 		return nil
 	})
+	if err == nil {
+		_, err = doc.Verify(ctx, func(*config.Op, uint64) error { return nil })
+	}
+	if ctx.Err() != nil {
+		return r, ctx.Err()
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return r, ctx.Err()
-		}
 		bad.add("%v", err)
 	}
 	return r, bad.err()
