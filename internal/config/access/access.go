@@ -54,7 +54,9 @@ func (s *Subject) Allow(action policy.Action, entity, field, env string) bool {
 }
 
 // Subject is For, as package service asks for it.
-func (r *Rules) Subject(a config.Actor) func(action policy.Action, entity, field, env string) bool { return r.For(a).Allow }
+func (r *Rules) Subject(a config.Actor) func(action policy.Action, entity, field, env string) bool {
+	return r.For(a).Allow
+}
 
 // Allow decides one question about an actor.
 func (r *Rules) Allow(a config.Actor, action policy.Action, entity, field, env string) bool {
