@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config"
@@ -56,7 +57,7 @@ files were edited in Git, there is none, unless the flags say so.`,
 				return err
 			}
 			return show(cmd, *asJSON, m, func(w io.Writer) {
-				fmt.Fprintf(w, "Milestone %s: %d operations.\n", short(m.ID), m.Operations)
+				fmt.Fprintf(w, "Milestone %s: %s.\n", short(m.ID), english.Plural(m.Operations, "operation", ""))
 			})
 		})
 	}
@@ -168,7 +169,7 @@ meanwhile, as if the editor had seen that milestone and nothing after it. "skep 
 			for _, text := range slices.Sorted(slices.Values(found.Skipped)) {
 				fmt.Fprintln(w, printable("left out: "+text))
 			}
-			fmt.Fprintf(w, "%d operations.\n", len(found.Requests))
+			fmt.Fprintf(w, "%s.\n", english.Plural(len(found.Requests), "operation", ""))
 			if *dryRun {
 				fmt.Fprintln(w, dryRunNote)
 			}
