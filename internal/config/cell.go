@@ -122,7 +122,7 @@ func (c *cell) present(f *schema.Field) bool {
 		return false
 	case c.mvr != nil && f.Merge == schema.Review:
 		return c.scalar(f) != nil
-	case c.set != nil && len(c.set.Elems) > 0, c.grow != nil && (len(c.grow.Elems()) > 0 || c.grow.Override != nil && c.grow.Override.Value != nil):
+	case c.set != nil && len(c.set.Elems) > 0, c.grow != nil && (len(c.grow.Current()) > 0 || c.grow.Override != nil && c.grow.Override.Value != nil):
 		return true
 	case c.ext != nil:
 		return valued(c.ext.Winner(order(f.Merge)))
@@ -210,7 +210,7 @@ func (c *cell) elements() map[string]*crdt.Entry {
 				m[elementKey(v)] = &crdt.Entry{Origin: o.Origin, N: o.N, Value: v}
 			}
 		}
-		for key, e := range c.grow.Elems() {
+		for key, e := range c.grow.Current() {
 			if m[key] == nil {
 				m[key] = e
 			}
@@ -325,7 +325,7 @@ func (c *cell) entries() []*crdt.Entry {
 		all = append(all, c.cut.Best)
 	}
 	if c.ext != nil {
-		for _, e := range []*crdt.Entry{c.ext.Override, c.ext.Best[c.ext.Epoch()]} {
+		for _, e := range []*crdt.Entry{c.ext.Override, c.ext.Current()} {
 			if e != nil {
 				all = append(all, e)
 			}

@@ -178,7 +178,7 @@ func (e *snapshotter) origins(s *State) {
 func (c *cell) everything(waits func(crdt.Dot) bool) []*crdt.Entry {
 	all := c.entries()
 	if c.ext != nil {
-		for d, best := range c.ext.Best {
+		for d, best := range c.ext.Writes {
 			if waits(d) {
 				all = append(all, best)
 			}
@@ -191,7 +191,7 @@ func (c *cell) everything(waits func(crdt.Dot) bool) []*crdt.Entry {
 	}
 	if c.grow != nil {
 		all = append(all, c.grow.Override)
-		for d, adds := range c.grow.Adds {
+		for d, adds := range c.grow.Writes {
 			if waits(d) || d == c.grow.Epoch() {
 				all = slices.AppendSeq(all, maps.Values(adds))
 			}
@@ -243,8 +243,8 @@ func (e *snapshotter) cell(c *cell) (out cellSnapshot) {
 	if c.ext != nil {
 		out.Parts += "e"
 		out.Over = e.entry(c.ext.Override)
-		for _, d := range epochs(e, c.ext.Best, c.ext.Epoch()) {
-			out.Best = append(out.Best, epochSnapshot{d, []entry{*e.entry(c.ext.Best[d])}})
+		for _, d := range epochs(e, c.ext.Writes, c.ext.Epoch()) {
+			out.Best = append(out.Best, epochSnapshot{d, []entry{*e.entry(c.ext.Writes[d])}})
 		}
 	}
 	if c.set != nil {
@@ -262,10 +262,10 @@ func (e *snapshotter) cell(c *cell) (out cellSnapshot) {
 	if c.grow != nil {
 		out.Parts += "g"
 		out.Over = e.entry(c.grow.Override)
-		for _, d := range epochs(e, c.grow.Adds, c.grow.Epoch()) {
+		for _, d := range epochs(e, c.grow.Writes, c.grow.Epoch()) {
 			var list []entry
-			for _, key := range keysOf(c.grow.Adds[d]) {
-				list = append(list, *e.entry(c.grow.Adds[d][key]))
+			for _, key := range keysOf(c.grow.Writes[d]) {
+				list = append(list, *e.entry(c.grow.Writes[d][key]))
 			}
 			out.Adds = append(out.Adds, epochSnapshot{d, list})
 		}
@@ -386,10 +386,10 @@ func (d *restorer) cell(in *cellSnapshot) *cell {
 	for _, part := range in.Parts {
 		switch part {
 		case 'e':
-			c.ext = &crdt.Extreme{Override: d.entry(in.Over), Best: map[crdt.Dot]*crdt.Entry{}}
+			c.ext = &crdt.Extreme{Epochs: crdt.Epochs[*crdt.Entry]{Override: d.entry(in.Over), Writes: map[crdt.Dot]*crdt.Entry{}}}
 			for _, b := range in.Best {
 				for i := range b.Entries {
-					c.ext.Best[b.Epoch] = d.entry(&b.Entries[i])
+					c.ext.Writes[b.Epoch] = d.entry(&b.Entries[i])
 				}
 			}
 		case 's':
@@ -402,12 +402,12 @@ func (d *restorer) cell(in *cellSnapshot) *cell {
 				c.set.Add(elementKey(e.Value), e)
 			}
 		case 'g':
-			c.grow = &crdt.Grow{Override: d.entry(in.Over), Adds: map[crdt.Dot]map[string]*crdt.Entry{}}
+			c.grow = &crdt.Grow{Epochs: crdt.Epochs[map[string]*crdt.Entry]{Override: d.entry(in.Over), Writes: map[crdt.Dot]map[string]*crdt.Entry{}}}
 			for _, a := range in.Adds {
-				c.grow.Adds[a.Epoch] = map[string]*crdt.Entry{}
+				c.grow.Writes[a.Epoch] = map[string]*crdt.Entry{}
 				for i := range a.Entries {
 					e := d.entry(&a.Entries[i])
-					c.grow.Adds[a.Epoch][elementKey(e.Value)] = e
+					c.grow.Writes[a.Epoch][elementKey(e.Value)] = e
 				}
 			}
 		case 'm':

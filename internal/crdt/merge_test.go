@@ -187,8 +187,8 @@ func TestAnOperationBeginsOneEpoch(t *testing.T) {
 			x.Put(after, by.Dot, compare, func(crdt.Dot) bool { return true })
 			g.Add("9", after, by.Dot, func(crdt.Dot) bool { return true })
 		}
-		if x.Winner(compare) != after || len(g.Elems()) != 1 {
-			t.Errorf("late %v: %s, %d elements", late, name(x.Winner(compare)), len(g.Elems()))
+		if x.Winner(compare) != after || len(g.Current()) != 1 {
+			t.Errorf("late %v: %s, %d elements", late, name(x.Winner(compare)), len(g.Current()))
 		}
 	}
 }
@@ -309,8 +309,8 @@ func TestGrowHasAllOfItsEpoch(t *testing.T) {
 		show := func(c any) string {
 			g := c.(*crdt.Grow)
 			var list []string
-			for _, key := range slices.Sorted(maps.Keys(g.Elems())) {
-				list = append(list, name(g.Elems()[key]))
+			for _, key := range slices.Sorted(maps.Keys(g.Current())) {
+				list = append(list, name(g.Current()[key]))
 			}
 			return fmt.Sprint(name(g.Override), list)
 		}

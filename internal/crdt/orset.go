@@ -75,53 +75,29 @@ func earliest[K comparable](m map[K]*Entry) *Entry {
 	return first
 }
 
-// Grow is a set to which elements are only added, until somebody overrides it with another set. Epochs are as those of Extreme.
+// Grow is a set to which elements are only added, until somebody overrides it with another set, a []any: then it has that one's elements and the
+// additions of its epoch.
 type Grow struct {
-	Override *Entry                    // its Value is a []any
-	Adds     map[Dot]map[string]*Entry // the first addition of each element, by epoch
+	Epochs[map[string]*Entry] // the first addition of each element, by the element's key
 }
 
 // Add tells the set of an addition that belongs to an epoch.
 func (s *Grow) Add(key string, e *Entry, epoch Dot, known func(Dot) bool) {
-	if epoch != s.Epoch() && known(epoch) {
+	if s.over(epoch, known) {
 		return
 	}
-	if s.Adds == nil {
-		s.Adds = map[Dot]map[string]*Entry{}
+	if s.Writes[epoch] == nil {
+		s.keep(epoch, map[string]*Entry{})
 	}
-	if s.Adds[epoch] == nil {
-		s.Adds[epoch] = map[string]*Entry{}
-	}
-	if first := s.Adds[epoch][key]; first == nil || e.Compare(first) < 0 {
-		s.Adds[epoch][key] = e
+	if first := s.Writes[epoch][key]; first == nil || e.Compare(first) < 0 {
+		s.Writes[epoch][key] = e
 	}
 }
-
-// PutOverride tells the set of an override.
-func (s *Grow) PutOverride(e *Entry) {
-	old := s.Epoch()
-	if s.Override = later(s.Override, e); s.Override == e {
-		if old != e.Dot { // an operation that overrides twice begins one epoch
-			delete(s.Adds, old)
-		}
-	} else if e.Dot != s.Epoch() {
-		delete(s.Adds, e.Dot)
-	}
-}
-
-// Epoch returns the current epoch's name.
-func (s *Grow) Epoch() Dot {
-	if s.Override == nil {
-		return Dot{}
-	}
-	return s.Override.Dot
-}
-
-// Elems returns the additions of the current epoch by their elements' keys.
-func (s *Grow) Elems() map[string]*Entry { return s.Adds[s.Epoch()] }
 
 // Clone returns a copy.
-func (s *Grow) Clone() *Grow { return &Grow{s.Override, cloneNested(s.Adds)} }
+func (s *Grow) Clone() *Grow {
+	return &Grow{Epochs[map[string]*Entry]{s.Override, cloneNested(s.Writes)}}
+}
 
 // Clone returns a copy.
 func (s *ORSet) Clone() *ORSet { return &ORSet{cloneNested(s.Elems), maps.Clone(s.Removed)} }
