@@ -7,9 +7,11 @@ import (
 	"io"
 	"path/filepath"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config"
+	"github.com/skep-dev/skep/internal/config/peers"
 	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/config/workspace"
@@ -33,7 +35,14 @@ func newConfigInit(f *configFlags) *cobra.Command {
 	}
 	file := cmd.Flags().String("schema", "", "a file that says which entities and fields there are (- is standard input)")
 	name := cmd.Flags().String("name", "", "the document's name (default the folder's)")
+	copyOf := cmd.Flags().String("copy-of", "", "the address of a daemon: make another copy of its document, which takes writes of its own and is kept equal")
+	keyFile := cmd.Flags().String("key-file", "", "with --copy-of: a file with the API key for that daemon")
+	cmd.MarkFlagsMutuallyExclusive("copy-of", "schema")
+	cmd.MarkFlagsMutuallyExclusive("copy-of", "name")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *copyOf != "" {
+			return copyDocument(cmd, f.dir, *copyOf, *keyFile)
+		}
 		text, err := []byte(exampleSchema), error(nil)
 		if *file != "" {
 			if text, _, err = readSchema(cmd, *file); err != nil {
@@ -51,6 +60,18 @@ func newConfigInit(f *configFlags) *cobra.Command {
 		return w.Close()
 	}
 	return cmd
+}
+
+// copyDocument makes a copy of a document that a daemon serves.
+func copyDocument(cmd *cobra.Command, dir, address, keyFile string) error {
+	w, err := peers.Copy(cmd.Context(), dir, address, keyFile)
+	if err != nil {
+		return err
+	}
+	n := int(w.Service.Document().Head().Seq) //nolint:gosec // a log has not so many
+	fmt.Fprintf(cmd.OutOrStdout(), "Copied document %s to %s: %s. Its daemon keeps the two equal.\n",
+		w.Settings.Document, filepath.Join(w.Dir, workspace.Folder), english.Plural(n, "operation", ""))
+	return w.Close()
 }
 
 // readSchema reads a schema and checks it, so that what is wrong is told with the file's name.

@@ -60,6 +60,7 @@ type Daemon struct {
 	files   *files
 	api     http.Handler
 	replies replies
+	copies  *copies
 	guesses *limit.Window // wrong credentials, by address
 	calls   chan struct{}
 	watches chan struct{}
@@ -95,6 +96,9 @@ func New(w *workspace.Workspace, opts Options) (*Daemon, error) {
 		if err := d.openTLS(); err != nil {
 			return nil, fmt.Errorf("start daemon: %w", err)
 		}
+	}
+	if err := d.openCopies(); err != nil {
+		return nil, fmt.Errorf("start daemon: %w", err)
 	}
 	d.api = d.newAPI()
 	return d, nil
@@ -153,6 +157,7 @@ func (d *Daemon) Run(ctx context.Context, listeners ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.work.Service.Document().Run(ctx) })
 	group.Go(func() error { return d.files.run(ctx) })
+	group.Go(func() error { return d.copies.run(ctx) })
 	for _, ln := range listeners {
 		group.Go(func() error { return d.serve(ctx, ln) })
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/skep-dev/skep/internal/config"
+	"github.com/skep-dev/skep/internal/config/peers"
 	"github.com/skep-dev/skep/internal/config/rest"
 	"github.com/skep-dev/skep/internal/config/rpc"
 	"github.com/skep-dev/skep/internal/config/service"
@@ -68,6 +69,9 @@ func (d *Daemon) newAPI() http.Handler {
 	rest.Register(api, mount)
 	rest.RegisterEntities(api, mount)
 	mux.Handle(rpc.Handler(find))
+	replication := peers.Handler(d.copies.Replica, d.permitCopy)
+	mux.Handle("GET "+peers.Path, replication)
+	mux.Handle("POST "+peers.Path, replication)
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"status":"ok"}` + "\n")) // the client may be gone

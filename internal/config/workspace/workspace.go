@@ -67,9 +67,16 @@ const snapshotEvery = 5000
 
 // Settings is what config.toml says; its [auth] tables are read by package access.
 type Settings struct {
-	Document string  `toml:"document"`
-	Git      Git     `toml:"git"`
-	Signing  Signing `toml:"signing"`
+	Document    string      `toml:"document"`
+	Git         Git         `toml:"git"`
+	Signing     Signing     `toml:"signing"`
+	Replication Replication `toml:"replication"`
+}
+
+// Replication says with which other copies of the document the daemon keeps this one equal.
+type Replication struct {
+	Peers   []string `toml:"peers" comment:"Addresses of the daemons of the document's other copies"`
+	KeyFile string   `toml:"key_file" comment:"A file with the API key that they are shown; it needs the permission admin there"`
 }
 
 // Signing says which operations are taken.
@@ -103,14 +110,34 @@ func Init(ctx context.Context, dir, name, schema string) (*Workspace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
+	if name == "" {
+		name = documentName(filepath.Base(dir))
+	}
+	return begin(ctx, dir, Settings{Document: name}, func(w *Workspace) error {
+		_, err := w.Service.Document().Submit(ctx, engine.Batch{
+			Actor:    config.Actor{ID: "skep", Class: config.System},
+			Requests: []config.Request{{Kind: config.ChangeSchema, Text: schema, Intent: "init"}},
+		})
+		return err
+	})
+}
+
+// Copy makes a workspace of another copy of a document. fill brings what the others have.
+func Copy(ctx context.Context, dir, name string, r Replication, fill func(doc *engine.Document) error) (*Workspace, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	return begin(ctx, dir, Settings{Document: name, Replication: r}, func(w *Workspace) error { return fill(w.Service.Document()) })
+}
+
+// begin makes a workspace. first writes to the document, so that it has a schema.
+func begin(ctx context.Context, dir string, settings Settings, first func(*Workspace) error) (*Workspace, error) {
 	at := filepath.Join(dir, Folder)
 	if _, err := os.Stat(filepath.Join(at, settingsFile)); err == nil {
 		return nil, fmt.Errorf("init: %s has a document already: %w", dir, errkind.Exists)
 	}
-	if name == "" {
-		name = documentName(filepath.Base(dir))
-	}
-	w := &Workspace{Dir: dir, Settings: Settings{Document: name}}
+	w := &Workspace{Dir: dir, Settings: settings}
 	text, err := toml.Marshal(w.Settings)
 	if err == nil {
 		err = os.MkdirAll(at, 0o700)
@@ -124,12 +151,11 @@ func Init(ctx context.Context, dir, name, schema string) (*Workspace, error) {
 	if err := w.open(ctx); err != nil {
 		return nil, err
 	}
-	_, err = w.Service.Document().Submit(ctx, engine.Batch{
-		Actor:    config.Actor{ID: "skep", Class: config.System},
-		Requests: []config.Request{{Kind: config.ChangeSchema, Text: schema, Intent: "init"}},
-	})
-	if err == nil {
-		err = w.WriteFile(SchemaFile, []byte(schema))
+	if err = first(w); err == nil {
+		_ = w.Service.Document().View(func(s *config.State) error {
+			err = w.WriteFile(SchemaFile, []byte(s.SchemaText()))
+			return nil
+		})
 	}
 	if err == nil {
 		// The settings come last: a folder is a workspace when it has them, and init can be tried again until then.
