@@ -39,6 +39,7 @@ type client struct {
 	tb     testing.TB
 	url    string
 	header http.Header
+	http   *http.Client
 }
 
 // serve starts a daemon on a new workspace with these files in its folder .conflux.
@@ -77,14 +78,14 @@ func serve(tb testing.TB, files map[string]string) (*client, *workspace.Workspac
 			tb.Error(err)
 		}
 	})
-	return &client{tb: tb, url: "http://" + ln.Addr().String(), header: http.Header{}}, w
+	return &client{tb: tb, url: d.Scheme() + "://" + ln.Addr().String(), header: http.Header{}, http: http.DefaultClient}, w
 }
 
 // as is a client with another header.
 func (c *client) as(name, value string) *client {
 	h := c.header.Clone()
 	h.Set(name, value)
-	return &client{c.tb, c.url, h}
+	return &client{c.tb, c.url, h, c.http}
 }
 
 // do makes a request and returns its answer's status, headers and text.
@@ -98,7 +99,7 @@ func (c *client) do(method, path, text string) (int, http.Header, string) {
 	if text != "" && r.Header.Get("Content-Type") == "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := c.http.Do(r)
 	if err != nil {
 		c.tb.Fatal(err)
 	}

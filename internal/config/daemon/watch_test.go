@@ -21,7 +21,7 @@ func (c *client) watch(path string) <-chan string {
 		c.tb.Fatal(err)
 	}
 	maps.Copy(r.Header, c.header)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := c.http.Do(r)
 	if err != nil {
 		c.tb.Fatal(err)
 	}
@@ -129,4 +129,35 @@ func imageOf(t *testing.T, e map[string]any) any {
 	}
 	t.Fatalf("no image in %v", e)
 	return nil
+}
+
+// A watcher that reads nothing holds up nobody, and gets everything when it reads.
+func TestSlowWatcher(t *testing.T) {
+	t.Parallel()
+	c, _ := serve(t, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url+"/v1/watch?cursor=1&field=image&env=production", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	// More than the sockets between them hold.
+	long := strings.Repeat("x", 200_000)
+	const all = 60
+	for i := range all {
+		c.ok("POST", "/v1/ops", set("service.api", "image", strconv.Quote(fmt.Sprint(i, long))))
+	}
+	lines := bufio.NewReader(resp.Body)
+	for i := range all + 1 {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 && !strings.Contains(line, fmt.Sprintf(`"value":"%dx`, i-1)) {
+			t.Fatalf("event %d is %.300s", i, line)
+		}
+	}
 }
