@@ -66,6 +66,8 @@ type Daemon struct {
 	watches chan struct{}
 	local   atomic.Bool // only this machine reaches any of its listeners
 
+	milestones milestones
+
 	stopping chan struct{} // closed when the daemon stops, for streams that else would go on
 	stop     func()
 }
@@ -100,6 +102,7 @@ func New(w *workspace.Workspace, opts Options) (*Daemon, error) {
 	if err := d.openCopies(); err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
+	d.milestones = milestones{work: w, one: make(chan struct{}, 1)}
 	d.api = d.newAPI()
 	return d, nil
 }

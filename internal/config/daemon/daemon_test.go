@@ -199,6 +199,11 @@ func TestMistakes(t *testing.T) {
 		{"no path", "GET", "/v1/nothing", "", 404, "/v1/openapi.json"},
 		{"no method", "DELETE", "/v1/state", "", 404, "method"},
 		{"no number", "GET", "/v1/log?limit=many", "", 422, "limit"},
+		{"no commit", "GET", "/v1/milestones/--all", "", 422, "pattern"},
+		{"no milestone", "GET", "/v1/milestones/0123456", "", 404, "repository"},
+		{"a milestone without a message", "POST", "/v1/milestones", `{}`, 422, "milestone"},
+		{"a milestone in two lines", "POST", "/v1/milestones", `{"message":"a\nb"}`, 422, "line"},
+		{"a day that is none", "GET", "/v1/audit/export?since=yesterday", "", 422, "yesterday"},
 		{"no cursor", "GET", "/v1/watch?cursor=-1", "", 422, "cursor"},
 		{"a cursor of the future", "GET", "/v1/watch?cursor=999", "", 409, "begin again"},
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/skep-dev/skep/internal/config/rest"
 	"github.com/skep-dev/skep/internal/config/rpc"
 	"github.com/skep-dev/skep/internal/config/service"
+	"github.com/skep-dev/skep/internal/config/sign"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/problem"
 )
@@ -65,6 +66,9 @@ func (d *Daemon) newAPI() http.Handler {
 		Find:    func(ctx huma.Context) (*service.Caller, error) { return find(ctx.Context()) },
 		Declare: func(o *huma.Operation) { o.BodyReadTimeout = bodyPatience },
 		Failed:  func(ctx context.Context, err error) { callOf(ctx).failed = err },
+
+		Milestones: &d.milestones,
+		Keys:       func() *sign.Registry { return d.files.current().registry },
 	}
 	rest.Register(api, mount)
 	rest.RegisterEntities(api, mount)
@@ -107,7 +111,11 @@ func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	h["Content-Security-Policy"] = []string{"default-src 'none'; frame-ancestors 'none'; sandbox"}
 	defer func() { //nolint:contextcheck // it is the request's
-		if p := recover(); p != nil {
+		switch p := recover(); {
+		case p == http.ErrAbortHandler: //nolint:errorlint // it is thrown as it is
+			d.logCall(r, c, id, time.Since(started))
+			panic(p)
+		case p != nil:
 			d.log.ErrorContext(r.Context(), "handler panicked", "request_id", id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			if c.status != 0 {
 				panic(http.ErrAbortHandler) // the client must not take what it got for the whole answer
@@ -167,7 +175,9 @@ func (d *Daemon) dispatch(w *answer, r *http.Request, c *call) {
 }
 
 // streams reports whether a request's answer goes on until somebody ends it.
-func streams(path string) bool { return strings.HasSuffix(path, "/watch") || path == rpc.WatchPath }
+func streams(path string) bool {
+	return strings.HasSuffix(path, "/watch") || strings.HasSuffix(path, "/audit/export") || path == rpc.WatchPath
+}
 
 var (
 	errCrossOrigin = failure{errkind.Forbidden, "this request was made by a page of another site"}

@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/skep-dev/skep/internal/config/service"
+	"github.com/skep-dev/skep/internal/config/sign"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/problem"
 )
@@ -31,8 +32,11 @@ type Mount struct {
 	Find func(ctx huma.Context) (*service.Caller, error)
 	// Declare adds to an operation what all have in this place; nil: nothing.
 	Declare func(o *huma.Operation)
-	// Failed is told of failures, for the log; nil: nobody is.
+	// Failed is told of failures, for the log.
 	Failed func(ctx context.Context, err error)
+
+	Milestones Milestones
+	Keys       func() *sign.Registry // whose signatures are good
 }
 
 // Register declares the API's operations.
@@ -42,6 +46,7 @@ func Register(api huma.API, m Mount) {
 	a.state()
 	a.environments()
 	a.history()
+	a.milestones()
 	a.watch()
 }
 
@@ -147,9 +152,7 @@ func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
 func (a *routes) failure(ctx context.Context, err error) error {
-	if a.mount.Failed != nil {
-		a.mount.Failed(ctx, err)
-	}
+	a.mount.Failed(ctx, err)
 	if same, ok := errors.AsType[huma.StatusError](err); ok {
 		return same
 	}

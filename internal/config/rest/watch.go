@@ -89,7 +89,7 @@ func (a *routes) watch() {
 			_, w := humago.Unwrap(hc)
 			s := &stream{w: w, sse: strings.Contains(in.Accept, "text/event-stream")}
 			err := s.run(ctx, c, q)
-			if err != nil && ctx.Err() == nil && a.mount.Failed != nil {
+			if err != nil && ctx.Err() == nil {
 				a.mount.Failed(ctx, err)
 			}
 		}}, nil
