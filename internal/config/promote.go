@@ -15,6 +15,7 @@ import (
 type Filter struct {
 	Entities []string // TYPE or TYPE.ID
 	Fields   []string
+	Only     func(entity, field string) bool // nil: all; it leaves out those of which it says no
 }
 
 // maxPatterns bounds a filter: each field of the document is held against each.
@@ -36,7 +37,7 @@ func (f *Filter) matches(entity, field string) bool {
 			return slices.ContainsFunc(names, func(n string) bool { ok, err := path.Match(pattern, n); return ok && err == nil })
 		})
 	}
-	return match(f.Entities, entity, Type(entity)) && (field == "" || match(f.Fields, field))
+	return match(f.Entities, entity, Type(entity)) && (field == "" || match(f.Fields, field) && (f.Only == nil || f.Only(entity, field)))
 }
 
 // promote makes an environment equal to another one on what the filter chooses, by one operation.

@@ -89,13 +89,30 @@ func (s *Service) record(r reader, op *config.Op, seq uint64) *wire.Record {
 			out.Writes = append(out.Writes, w)
 		}
 	}
-	if len(out.Writes) < len(all) {
+	if r.allow != nil && !r.whole(op, s) {
 		out.Signature, out.More = nil, 0 // they would tell what the reader may not see
 		if len(out.Writes) == 0 {
 			return nil
 		}
 	}
 	return out
+}
+
+// whole reports whether the reader may see all effects of an operation, also those that no record shows.
+func (r reader) whole(op *config.Op, s *Service) bool {
+	return s.doc.View(func(state *config.State) error {
+		for i := range op.Writes {
+			w := &op.Writes[i]
+			env, err := state.Environment(w.Env)
+			if err != nil {
+				env = w.Env
+			}
+			if !r.may(w.Entity, w.Field, env) {
+				return errkind.Forbidden
+			}
+		}
+		return nil
+	}) == nil
 }
 
 // ParseTime reads a moment: RFC 3339, or a day, which is its beginning in UTC.

@@ -219,6 +219,9 @@ func (s *Service) Violations(_ context.Context, actor config.Actor, env string) 
 	_ = s.doc.View(func(state *config.State) error {
 		for _, v := range state.Violations() {
 			if (env == "" || env == v.Env) && r.may(v.Entity, v.Field, v.Env) {
+				if v.Rule == "unique" && v.Field != "" && !r.may(config.Type(v.Entity), v.Field, v.Env) {
+					v.Message = v.Field + " is the same as that of another " + config.Type(v.Entity) // which one they may not read
+				}
 				list = append(list, wire.Violation{
 					ID: v.ID, EntityID: v.Entity, Field: v.Field, Environment: v.Env, Rule: v.Rule, Severity: string(v.Severity),
 					Message: v.Message, By: entrySources(v.By),

@@ -134,7 +134,12 @@ func (s *Service) guard(state *config.State, op *config.Op) error {
 		if err != nil {
 			continue
 		}
-		if err := s.permitWrite(op, w, env); err != nil {
+		err = s.permitWrite(op, w, env)
+		if errkind.Of(err) == errkind.NotFound && (op.Kind == config.RemoveEntity || op.Kind == config.Promote) {
+			// The request may not name it, so the refusal must not.
+			return fmt.Errorf("%s: it would change what you may not see: %w", op.Kind, errkind.Forbidden)
+		}
+		if err != nil {
 			return err
 		}
 	}

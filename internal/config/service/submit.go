@@ -39,10 +39,10 @@ func (s *Service) Submit(ctx context.Context, actor config.Actor, ops []wire.Ope
 		}
 		request, err := Request(op)
 		if err != nil {
-			if len(ops) > 1 {
-				err = fmt.Errorf("operation %d of %d: %w", i+1, len(ops), err)
-			}
-			return nil, err
+			return nil, inBatch(err, i, len(ops))
+		}
+		if err := s.admit(actor, request); err != nil {
+			return nil, inBatch(err, i, len(ops))
 		}
 		b.Requests[i] = *request
 	}
@@ -65,6 +65,13 @@ func (s *Service) Submit(ctx context.Context, actor config.Actor, ops []wire.Ope
 	return s.results(r, ops, done), nil
 }
 
+func inBatch(err error, i, n int) error {
+	if n == 1 {
+		return err
+	}
+	return fmt.Errorf("operation %d of %d: %w", i+1, n, err)
+}
+
 // discreet keeps from somebody who may write to a field but not read it what the error says of its value.
 func (s *Service) discreet(r reader, ops []wire.Operation, err error) error {
 	if r.allow == nil || errkind.Of(err) != errkind.Conflict && errkind.Of(err) != errkind.Invalid {
@@ -72,10 +79,19 @@ func (s *Service) discreet(r reader, ops []wire.Operation, err error) error {
 	}
 	for i := range ops {
 		op := &ops[i]
-		if op.Field == "" && op.Type != string(config.Promote) {
-			continue
+		known := true
+		switch {
+		case op.Type == string(config.Promote):
+			known = r.may("", "", op.From) && r.may("", "", op.To)
+		case op.Type == string(config.RemoveEntity):
+			if !r.may("", "", "") {
+				return fmt.Errorf("entity %q: there are others below it: remove these first, or all with cascade: %w", op.EntityID, errkind.Of(err))
+			}
+		case op.Field != "":
+			id, _ := config.ParseEntity(op.EntityID)
+			known = r.may(id, op.Field, environment(op))
 		}
-		if env := environment(op) + op.To; !r.may(op.EntityID, op.Field, env) {
+		if !known {
 			return fmt.Errorf("submit: a field that you may not read does not permit it: %w", errkind.Of(err))
 		}
 	}
@@ -114,12 +130,8 @@ func (s *Service) results(r reader, ops []wire.Operation, done []engine.Result) 
 			if d.Op.Time > 0 {
 				out.HLC = d.Op.Time.String()
 			}
-			out.Writes, _ = writes(state, d.Op, maxWritesShown)
-			for i := range out.Writes {
-				if w := &out.Writes[i]; !r.may(w.EntityID, w.Field, w.Environment) {
-					w.Old = nil // what is new they said themselves
-				}
-			}
+			all, _ := writes(state, d.Op, maxWritesShown)
+			out.Writes = r.veil(all)
 			if op := &ops[i]; op.Field != "" {
 				id, _ := config.ParseEntity(op.EntityID)
 				if now, err := state.Get(id, op.Field, environment(op)); err == nil && r.may(id, op.Field, environment(op)) {
@@ -131,6 +143,24 @@ func (s *Service) results(r reader, ops []wire.Operation, done []engine.Result) 
 		return nil
 	})
 	return results
+}
+
+// veil leaves of the writes to a field that the reader may not see only that there were some. What they took away, or took over from elsewhere,
+// is what was there before, and so is their number.
+func (r reader) veil(all []wire.Write) []wire.Write {
+	list := []wire.Write{}
+	seen := map[wire.Write]bool{}
+	for _, w := range all {
+		if w.Field == "" || r.may(w.EntityID, w.Field, w.Environment) {
+			list = append(list, w)
+			continue
+		}
+		if w = (wire.Write{EntityID: w.EntityID, Field: w.Field, Environment: w.Environment, Do: string(config.Put)}); !seen[w] {
+			seen[w] = true
+			list = append(list, w)
+		}
+	}
+	return list
 }
 
 func environment(op *wire.Operation) string {
