@@ -23,10 +23,12 @@ type Options struct {
 	When    time.Time // zero: the time of the latest operation
 	LogHead string    // hash of the log's last record, "sha256:HEX"
 
-	AllowViolations bool   // in spite of conflicts and violations, which the message then tells
-	AllowEmpty      bool   // also if nothing has changed
-	Overwrite       bool   // what was edited in Git becomes as the document says, which the message then tells
-	Imported        string // the commit whose edits the document has taken over: see Import
+	AllowViolations bool // in spite of conflicts and violations, which the message then tells
+	AllowEmpty      bool // also if nothing has changed
+	Overwrite       bool // what was edited in Git becomes as the document says, which the message then tells
+	// Leave is asked for each environment that the last milestone had and this one leaves out, whose files are deleted; nil permits all.
+	Leave    func(env string) error
+	Imported string // the commit whose edits the document has taken over: see Import
 }
 
 // Since returns the operations of a log that are not in a version, in any order. It may return more: what is in it is left out.
@@ -292,6 +294,11 @@ func (c *creation) compare(ctx context.Context) error {
 	}
 	for _, old := range c.manifest.Files {
 		if c.now[old] != "" && !slices.ContainsFunc(c.p.Files, func(f File) bool { return f.Path == old }) {
+			if env := path.Dir(old); c.o.Leave != nil && !slices.Contains(c.p.Environments, env) {
+				if err := c.o.Leave(env); err != nil {
+					return err
+				}
+			}
 			write(Change{Path: old, Delete: true})
 		}
 	}

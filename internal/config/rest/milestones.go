@@ -80,7 +80,15 @@ type made struct {
 }
 
 func (a *routes) createMilestone(ctx context.Context, c *service.Caller, _ *JustBody, n *NewMilestone) (*made, error) {
+	all := readsAll(c) == nil
 	m, err := a.mount.Milestones.Create(ctx, c.Actor, *n)
+	switch {
+	case err == nil && !all:
+		m.Text, m.Environments = "", []string{}
+	case !all && (errkind.Of(err) == errkind.Conflict || errkind.Of(err) == errkind.Invalid):
+		// What is in the way, of the document or of what was edited in Git, is named with its fields and values.
+		err = fmt.Errorf("milestone: something is in the way that is told to those who may read every field: %w", errkind.Of(err))
+	}
 	if err != nil {
 		return nil, err
 	}
