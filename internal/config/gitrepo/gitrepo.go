@@ -45,7 +45,7 @@ type Repo struct {
 	dir    string
 	o      Options
 	remote string        // of Remote: where branches are
-	secret string        // user and password in the remote's URL, which no error may have
+	secret string        // user and password, or token, in the remote's URL, which no error may have
 	turn   chan struct{} // one place: whoever is in it works on branches and worktrees. git's own locks do not wait
 }
 
@@ -99,9 +99,14 @@ func (r *Repo) mayPushTo(remote string) error {
 	if strings.HasPrefix(remote, "-") {
 		return fmt.Errorf("remote %q: it looks like an option of git: %w", remote, errkind.Invalid)
 	}
-	if _, rest, ok := strings.Cut(remote, "://"); ok {
-		if who, _, ok := strings.Cut(rest, "@"); ok && !strings.Contains(who, "/") && strings.Contains(who, ":") {
-			r.secret = who + "@"
+	if scheme, rest, ok := strings.Cut(remote, "://"); ok {
+		authority, _, _ := strings.Cut(rest, "/")
+		if strings.Count(authority, "@") > 1 {
+			return fmt.Errorf("remote: the user or password in its URL has an @: write it as %%40: %w", errkind.Invalid) // git would show what follows it
+		}
+		// A token is often the user of an HTTP address; that of SSH is a name, and helps who reads the error.
+		if at := strings.Index(authority, "@"); at >= 0 && (strings.HasPrefix(scheme, "http") || strings.Contains(authority[:at], ":")) {
+			r.secret = authority[:at+1]
 		}
 	}
 	return nil

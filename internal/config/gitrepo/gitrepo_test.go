@@ -319,6 +319,8 @@ func TestRemote(t *testing.T) {
 		"ext::sh -c touch% /tmp/x":                        errkind.Unsupported,
 		"http://ann:hunter2@127.0.0.1:1/config.git":       errkind.Unavailable,
 		"http://ann%40x:hunter2@127.0.0.1:1/a@b/conf.git": errkind.Unavailable,
+		"https://hunter2@127.0.0.1:1/config.git":          errkind.Unavailable,
+		"http://ann:x@hunter2@127.0.0.1:1/config.git":     errkind.Invalid,
 	} {
 		r, err := remote(url)
 		if err == nil {
