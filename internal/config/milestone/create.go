@@ -23,12 +23,10 @@ type Options struct {
 	When    time.Time // zero: the time of the latest operation
 	LogHead string    // hash of the log's last record, "sha256:HEX"
 
-	AllowViolations bool // in spite of conflicts and violations, which the message then tells
-	AllowEmpty      bool // also if nothing has changed
-	Overwrite       bool // what was edited in Git becomes as the document says, which the message then tells
-	// Leave is asked for each environment that the last milestone had and this one leaves out, whose files are deleted; nil permits all.
-	Leave    func(env string) error
-	Imported string // the commit whose edits the document has taken over: see Import
+	AllowViolations bool   // in spite of conflicts and violations, which the message then tells
+	AllowEmpty      bool   // also if nothing has changed
+	Overwrite       bool   // what was edited in Git becomes as the document says, which the message then tells
+	Imported        string // the commit whose edits the document has taken over: see Import
 }
 
 // Since returns the operations of a log that are not in a version, in any order. It may return more: what is in it is left out.
@@ -47,6 +45,7 @@ type creation struct {
 	manifest *Manifest         // of the last one
 	was, now map[string]string // files at the last milestone, and at the tip
 	changes  []Change
+	kept     []string // files of environments that this milestone leaves as they are
 	message  *Message
 	ops      Ops
 }
@@ -201,6 +200,11 @@ func (c *creation) edits(ctx context.Context) ([]Edit, error) {
 
 // mayReplace refuses to take back what somebody edited, unless that was asked for.
 func (c *creation) mayReplace(edits []Edit) error {
+	for _, e := range edits {
+		if env := path.Dir(e.Path); c.o.Overwrite && c.keeps(env) {
+			return fmt.Errorf("%s, which is not to be written: make a milestone of %s as well: %w", e, env, errkind.Conflict)
+		}
+	}
 	if len(edits) == 0 || c.o.Overwrite {
 		return nil
 	}
@@ -294,10 +298,9 @@ func (c *creation) compare(ctx context.Context) error {
 	}
 	for _, old := range c.manifest.Files {
 		if c.now[old] != "" && !slices.ContainsFunc(c.p.Files, func(f File) bool { return f.Path == old }) {
-			if env := path.Dir(old); c.o.Leave != nil && !slices.Contains(c.p.Environments, env) {
-				if err := c.o.Leave(env); err != nil {
-					return err
-				}
+			if c.keeps(path.Dir(old)) {
+				c.kept = append(c.kept, old)
+				continue
 			}
 			write(Change{Path: old, Delete: true})
 		}
@@ -317,6 +320,11 @@ func (c *creation) compare(ctx context.Context) error {
 	return nil
 }
 
+// keeps reports whether an environment that there is, and of which this milestone is not, keeps its files.
+func (c *creation) keeps(env string) bool {
+	return slices.Contains(c.p.schema, env) && !slices.Contains(c.p.Environments, env)
+}
+
 func (c *creation) addManifest() error {
 	m := &Manifest{
 		FormatVersion: formatVersion, OperationCount: c.ops.Count, Environments: c.p.Environments, CreatedAt: c.o.When.UTC(),
@@ -328,6 +336,19 @@ func (c *creation) addManifest() error {
 	for _, f := range c.p.Files {
 		m.Files = append(m.Files, f.Path)
 	}
+	for _, f := range c.kept {
+		env := path.Dir(f)
+		if _, noted := m.Kept[env]; !noted {
+			m.Environments = append(slices.Clone(m.Environments), env)
+			if m.Kept == nil {
+				m.Kept = map[string]crdt.Dots{}
+			}
+			m.Kept[env] = c.manifest.version(env)
+		}
+		m.Files = append(m.Files, f)
+	}
+	slices.SortFunc(m.Environments, func(a, b string) int { return slices.Index(c.p.schema, a) - slices.Index(c.p.schema, b) })
+	slices.Sort(m.Files)
 	data, err := m.encode()
 	c.changes = append(c.changes, Change{Path: ManifestPath, Data: data})
 	return err

@@ -12,7 +12,6 @@ import (
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/value"
-	"github.com/skep-dev/skep/internal/crdt"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
@@ -111,7 +110,7 @@ func readEdits(ctx context.Context, r Repo, s *config.State, branch string, read
 	if len(in.Edits) == 0 {
 		return in, nil
 	}
-	d := &editing{s: s, seen: last.Version, via: "git:" + tip, in: in}
+	d := &editing{s: s, manifest: m, via: "git:" + tip, in: in}
 	if d.old, err = load(ctx, r, last.ID, m, m.Files, read); err != nil {
 		return nil, err
 	}
@@ -129,7 +128,7 @@ func readEdits(ctx context.Context, r Repo, s *config.State, branch string, read
 // editing turns the difference between two projections into requests.
 type editing struct {
 	s        *config.State
-	seen     crdt.Dots
+	manifest *Manifest
 	via      string
 	envs     []string // in the order of the schema: the base first
 	old, now Values
@@ -176,7 +175,7 @@ func depth(v Values, id string) int {
 }
 
 func (d *editing) request(kind config.Kind, id string) *config.Request {
-	return &config.Request{Kind: kind, Entity: id, Seen: &d.seen, Via: d.via}
+	return &config.Request{Kind: kind, Entity: id, Seen: &d.manifest.Version, Via: d.via}
 }
 
 func (d *editing) skip(id, why string) { d.in.Skipped = append(d.in.Skipped, entityText(id)+": "+why) }
@@ -336,7 +335,8 @@ func (d *editing) normal(f *schema.Field, id, env string, v any) (any, error) {
 // change asks for what was edited of one field, and for no more: of a set the elements, of a map the keys.
 func (d *editing) change(f *schema.Field, id, env string, old, now any) error {
 	q := d.request(config.SetField, id)
-	q.Field, q.Env, q.NoCreate = f.Name, env, true
+	seen := d.manifest.version(env)
+	q.Field, q.Env, q.NoCreate, q.Seen = f.Name, env, true, &seen
 	ordered := f.Merge == schema.Max || f.Merge == schema.Min || f.Merge == schema.Grow
 	if now == nil {
 		q.Override = ordered // there is no other way to take such a value away

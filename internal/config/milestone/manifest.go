@@ -30,7 +30,9 @@ type Manifest struct {
 	Schema         string    `json:"schema"`
 	Version        crdt.Dots `json:"version"`
 	LogHead        string    `json:"log_head,omitempty"`
-	Files          []string  `json:"files"` // what the milestone has written: it takes away nothing else
+	Files          []string  `json:"files"` // what milestones have written and is still there: the next one takes away nothing else
+	// Kept are environments that the milestone left as an earlier one had written them, with that one's version.
+	Kept map[string]crdt.Dots `json:"kept,omitempty"`
 }
 
 // Range is the time of the first and last operation.
@@ -72,6 +74,14 @@ func decodeManifest(data []byte) (*Manifest, error) {
 		}
 	}
 	return m, nil
+}
+
+// version returns what the files of an environment have.
+func (m *Manifest) version(env string) crdt.Dots {
+	if v, ok := m.Kept[env]; ok {
+		return v
+	}
+	return m.Version
 }
 
 // paths returns all that the milestone has written.

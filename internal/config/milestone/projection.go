@@ -39,6 +39,7 @@ type Projection struct {
 	Findings     []Finding // what stands in the way of a milestone
 
 	content []content
+	schema  []string // all environments that there are
 }
 
 // content is what a file is going to have: the entities of one type in one environment.
@@ -74,6 +75,9 @@ func Take(s *config.State, envs []string) (*Projection, error) {
 		return nil, fmt.Errorf("project: %w", err)
 	}
 	p := &Projection{Environments: envs, Version: s.Version(), Latest: s.Latest(), Schema: s.Schema().Version, Findings: Findings(s, envs)}
+	for _, e := range s.Schema().Environments {
+		p.schema = append(p.schema, e.Name)
+	}
 	folded := map[string]string{}
 	for i := range s.Schema().Entities {
 		t := &s.Schema().Entities[i]

@@ -131,7 +131,6 @@ func (m *Milestones) Create(ctx context.Context, actor config.Actor, n NewMilest
 	}
 	opts := milestone.Options{
 		Branch: m.branch, Message: n.Message, Author: n.Author, When: time.Now(), AllowViolations: n.AllowViolations, AllowEmpty: n.AllowEmpty, Overwrite: n.Overwrite,
-		Leave: func(env string) error { return m.permitLeaving(actor, env) },
 	}
 	if n.Import {
 		imported, err := m.Import(ctx, actor, false)
@@ -178,16 +177,6 @@ func (m *Milestones) permit(actor config.Actor, n *NewMilestone) error {
 	}
 	if n.AllowViolations || n.Overwrite {
 		return m.work.Service.Permit(actor, policy.ConfigAdmin, "", "", "")
-	}
-	return nil
-}
-
-// permitLeaving refuses who may make no milestone of an environment to take its files away by one of others.
-func (m *Milestones) permitLeaving(actor config.Actor, env string) error {
-	for _, e := range m.work.Service.Environments() {
-		if e.Name == env && m.work.Service.Permit(actor, policy.ConfigMilestone, "", "", env) != nil {
-			return fmt.Errorf("the files of %s would be deleted, of which %s may make no milestone: %w", env, actor.ID, errkind.Forbidden)
-		}
 	}
 	return nil
 }
