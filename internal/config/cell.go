@@ -225,14 +225,14 @@ func elementKey(v any) string { return string(value.Encode(v)) }
 // order returns the comparison of a strategy: what is greater wins.
 func order(m schema.Merge) func(a, b any) int {
 	if m == schema.Min || m == mapOfMin {
-		return func(a, b any) int { return magnitude(b, a) }
+		return func(a, b any) int { return Magnitude(b, a) }
 	}
-	return magnitude
+	return Magnitude
 }
 
-// magnitude compares numbers and durations by their size, in a total order over whatever other nodes may have written: what is
+// Magnitude compares numbers and durations by their size, in a total order over whatever other nodes may have written: what is
 // neither is below all that is, and ordered by its text.
-func magnitude(a, b any) int {
+func Magnitude(a, b any) int {
 	x, y := sizeOf(a), sizeOf(b)
 	if x.known != y.known {
 		return cmp.Compare(x.known, y.known)
@@ -286,7 +286,7 @@ func sorted(m map[string]*crdt.Entry, byInsertion bool) []*crdt.Entry {
 		_, x := a.Value.(string)
 		_, y := b.Value.(string)
 		if !x && !y {
-			if c := magnitude(a.Value, b.Value); c != 0 {
+			if c := Magnitude(a.Value, b.Value); c != 0 {
 				return c
 			}
 		}

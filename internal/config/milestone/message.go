@@ -3,6 +3,7 @@ package milestone
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +52,10 @@ const (
 type Ops struct {
 	Count      int
 	Start, End Stamp
-	first      []*config.Op
+	first      []*config.Op    // of all
+	single     []*config.Op    // the first of those that are in no run
+	runs       map[runKey]*run // all of them
+	many       bool            // there are too many runs, and none are told as such
 }
 
 // Add takes one more operation, in any order.
@@ -64,35 +68,65 @@ func (o *Ops) Add(op *config.Op) {
 		o.End = at
 	}
 	o.Count++
-	// Every operation that is told has a line at least, so that no more of them than lines are needed.
-	if o.first = append(o.first, op); len(o.first) >= 2*maxLines {
-		o.first = o.sorted()[:maxLines]
+	o.first = keep(o.first, op)
+	key, ok := runOf(op)
+	switch {
+	case o.many:
+	case !ok:
+		o.single = keep(o.single, op)
+	case o.runs[key] != nil:
+		o.runs[key].add(op)
+	case len(o.runs) == maxRuns:
+		o.many, o.single, o.runs = true, nil, nil
+	default:
+		if o.runs == nil {
+			o.runs = map[runKey]*run{}
+		}
+		o.runs[key] = &run{}
+		o.runs[key].add(op)
 	}
+}
+
+// keep adds an operation to a list of the first ones. Every operation that is told has a line at least, so that no more of them than lines
+// are needed.
+func keep(list []*config.Op, op *config.Op) []*config.Op {
+	if list = append(list, op); len(list) >= 2*maxLines {
+		slices.SortFunc(list, compareOps)
+		list = list[:maxLines]
+	}
+	return list
 }
 
 func (s Stamp) compare(t Stamp) int {
 	return cmp.Or(cmp.Compare(s.Time, t.Time), cmp.Compare(s.Node, t.Node))
 }
 
-// sorted returns the operations in their total order.
-func (o *Ops) sorted() []*config.Op {
-	slices.SortFunc(o.first, func(a, b *config.Op) int {
-		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Actor.ID, b.Actor.ID), cmp.Compare(a.ID.Node, b.ID.Node), cmp.Compare(a.ID.Seq, b.ID.Seq))
-	})
-	return o.first
+// compareOps is the total order of operations.
+func compareOps(a, b *config.Op) int {
+	return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Actor.ID, b.Actor.ID), cmp.Compare(a.ID.Node, b.ID.Node), cmp.Compare(a.ID.Seq, b.ID.Seq))
 }
 
 // Tell puts the operations into a message.
 func (o *Ops) Tell(m *Message) {
 	m.Operations, m.Start, m.End = o.Count, o.Start, o.End
 	m.Lines, m.More = nil, o.Count
-	for _, op := range o.sorted() {
-		lines := linesOf(op)
+	alone := o.single
+	if o.many {
+		alone = o.first
+	}
+	told := make([]*run, 0, len(alone)+len(o.runs))
+	for _, op := range alone {
+		told = append(told, &run{first: op, count: 1})
+	}
+	told = slices.AppendSeq(told, maps.Values(o.runs))
+	slices.SortFunc(told, func(a, b *run) int { return compareOps(a.first, b.first) })
+	for _, r := range told {
+		lines := r.lines()
 		if len(m.Lines)+len(lines) > maxLines {
 			break
 		}
 		m.Lines = append(m.Lines, lines...)
-		m.More--
+		m.More -= r.count
 	}
 }
 
