@@ -82,17 +82,22 @@ func (s *replies) begin(key [sha256.Size]byte, fresh *kept) (known kept, ok bool
 func (s *replies) end(key [sha256.Size]byte, k *kept, status int, header http.Header) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if status/100 != 2 {
+	if status/100 != 2 || grpcFailed(header) {
 		// Its place in order stays: what is there under the key later goes a little early.
 		delete(s.known, key)
 		return
 	}
-	k.done, k.status, k.header = true, status, http.Header{}
-	for _, name := range [...]string{"Content-Type", "Etag"} {
-		if v, ok := header[name]; ok {
-			k.header[name] = v
-		}
+	// All of it: gRPC says in headers how the body is compressed, and in trailers, which are here too, how the call ended.
+	k.done, k.status, k.header = true, status, header.Clone()
+	for _, own := range [...]string{"X-Request-Id", "Date"} {
+		k.header.Del(own)
 	}
+}
+
+// grpcFailed reports whether a call by gRPC failed, whose status as HTTP is 200 in any case.
+func grpcFailed(header http.Header) bool {
+	status := header.Get("Grpc-Status") + header.Get(http.TrailerPrefix+"Grpc-Status")
+	return status != "" && status != "0"
 }
 
 // once does a POST that has an Idempotency-Key at most once (draft-ietf-httpapi-idempotency-key-header).

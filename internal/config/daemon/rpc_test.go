@@ -218,3 +218,29 @@ func TestConnect(t *testing.T) {
 		}
 	}
 }
+
+// A call that is sent again under its key is done once, and answered as the first time; one that failed can be tried again.
+func TestGRPCSentAgain(t *testing.T) {
+	t.Parallel()
+	c, _ := serve(t, nil)
+	conn := c.dial()
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "idempotency-key", "deploy-7")
+	call := func(op *confluxv1.Operation) (*confluxv1.SubmitOperationResponse, error) {
+		out := &confluxv1.SubmitOperationResponse{}
+		return out, conn.Invoke(ctx, confluxv1.ConfluxServiceSubmitOperationProcedure, &confluxv1.SubmitOperationRequest{Operation: op}, out)
+	}
+	for range 2 {
+		if _, err := call(&confluxv1.Operation{Type: "remove_entity", EntityId: "service.none"}); status.Code(err) != codes.NotFound {
+			t.Errorf("a call that fails: %v", err)
+		}
+	}
+	op := setImage("service.api", strings.Repeat("a", 2000)+":1")
+	first, err := call(op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := call(op)
+	if err != nil || again.GetResult().GetId() != first.GetResult().GetId() {
+		t.Errorf("sent again: %v, %v, want %v", again, err, first)
+	}
+}
