@@ -81,7 +81,7 @@ func TestGuardIsAskedBeforeAnythingCounts(t *testing.T) {
 	d, _ := memory(t)
 	_, err := d.Submit(t.Context(), engine.Batch{
 		Requests: []config.Request{set("service.a", "weight", int64(1))},
-		Guard:    func(*config.State, *config.Op) error { return fmt.Errorf("not you: %w", errkind.Forbidden) },
+		Guard:    func(int, *config.State, *config.Op) error { return fmt.Errorf("not you: %w", errkind.Forbidden) },
 	})
 	if !errors.Is(err, errkind.Forbidden) || d.Head().Seq != 1 {
 		t.Errorf("got %v and head %d, want forbidden and nothing written", err, d.Head().Seq)

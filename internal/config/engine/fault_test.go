@@ -242,7 +242,7 @@ func TestPanicHarmsNobodyElse(t *testing.T) {
 					}()
 					_, err := d.Submit(context.Background(), engine.Batch{
 						Requests: []config.Request{{Kind: config.SetField, Entity: fmt.Sprintf("service.s%d", g), Field: "weight", Value: int64(n + 1), Intent: "x"}},
-						Guard: func(*config.State, *config.Op) error {
+						Guard: func(int, *config.State, *config.Op) error {
 							if g%4 == 0 {
 								panic("guard")
 							}

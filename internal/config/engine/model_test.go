@@ -48,7 +48,7 @@ func (m *model) reopen(t *rapid.T, i int) {
 	m.docs[i] = d
 }
 
-func (m *model) submit(t *rapid.T, i int, requests []config.Request, guard func(*config.State, *config.Op) error, good bool) {
+func (m *model) submit(t *rapid.T, i int, requests []config.Request, guard func(int, *config.State, *config.Op) error, good bool) {
 	if err := m.docs[i].Refresh(context.Background()); err != nil { // so that what is refused is known beforehand
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestModel(t *testing.T) {
 				m.submit(t, handle.Draw(t, "handle"), requests, nil, good)
 			},
 			"forbidden": func(t *rapid.T) {
-				guard := func(*config.State, *config.Op) error { return errkind.Forbidden }
+				guard := func(int, *config.State, *config.Op) error { return errkind.Forbidden }
 				m.submit(t, handle.Draw(t, "handle"), []config.Request{m.request(t), m.request(t)}, guard, false)
 			},
 			"reopen": func(t *rapid.T) { m.reopen(t, handle.Draw(t, "handle")) },

@@ -36,8 +36,9 @@ type Batch struct {
 	// Foreign are operations that other copies of the document made, instead of Requests, in any order and as often as they come. One that is there
 	// already is left out. One that names this copy and is not there is refused with errkind.Exists, see Node.
 	Foreign []*config.Op
-	// Guard is asked about each operation that is made of a request, before it counts; nil permits all. It must not use the Document.
-	Guard func(s *config.State, op *config.Op) error
+	// Guard is asked about each operation that is made of a request, the i-th, before it counts; nil permits all. It is asked again where a batch
+	// is planned again. It must not use the Document.
+	Guard func(i int, s *config.State, op *config.Op) error
 	// DryRun works everything out and writes nothing.
 	DryRun bool
 }
@@ -390,7 +391,7 @@ func (d *Document) planRequests(draft *config.State, sub *submission) error {
 		}
 		op.Actor = sub.Actor
 		if sub.Guard != nil {
-			if err := sub.Guard(draft, op); err != nil {
+			if err := sub.Guard(i, draft, op); err != nil {
 				return inBatch(err, i, len(sub.Requests))
 			}
 		}

@@ -46,12 +46,9 @@ func (s *Service) Submit(ctx context.Context, actor config.Actor, ops []wire.Ope
 		}
 		b.Requests[i] = *request
 	}
-	next := 0
-	b.Guard = func(state *config.State, op *config.Op) error {
-		at := next % len(ops) // a batch is planned again if another process was faster
-		next++
+	b.Guard = func(i int, state *config.State, op *config.Op) error {
 		if check := s.opts.Load().Check; check != nil {
-			if err := check(op, &ops[at]); err != nil {
+			if err := check(op, &ops[i]); err != nil {
 				return err
 			}
 		}
@@ -103,7 +100,7 @@ func (s *Service) Do(ctx context.Context, actor config.Actor, requests []*config
 	if err := actor.Check(); err != nil {
 		return err
 	}
-	b := engine.Batch{Actor: actor, DryRun: dryRun, Guard: func(state *config.State, op *config.Op) error {
+	b := engine.Batch{Actor: actor, DryRun: dryRun, Guard: func(_ int, state *config.State, op *config.Op) error {
 		if check := s.opts.Load().Check; check != nil {
 			if err := check(op, &wire.Operation{}); err != nil {
 				return err
