@@ -201,7 +201,7 @@ func (m *Message) String() string {
 	if len(m.Environments) > 0 {
 		affected = strings.Join(m.Environments, ", ")
 	}
-	if m.Operations > 0 {
+	if m.Start.Node != "" {
 		causal = m.Start.Time.String() + " → " + m.End.Time.String()
 	}
 	fmt.Fprintf(&b, "\n%s%s\n%s%s\n%s%d\n\n", affectedPrefix, affected, rangePrefix, causal, countPrefix, m.Operations)
@@ -215,7 +215,7 @@ func (m *Message) trailers(b *strings.Builder) {
 			fmt.Fprintf(b, "%s: %s\n", key, v)
 		}
 	}
-	if m.Operations > 0 {
+	if m.Start.Node != "" {
 		trailer(rangeTrailer, m.Start.String()+".."+m.End.String())
 	}
 	trailer(headTrailer, m.LogHead)
