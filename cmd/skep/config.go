@@ -109,6 +109,11 @@ type document struct {
 	base         string // the first of them
 }
 
+// caller is who runs the command.
+func (d *document) caller() *service.Caller {
+	return &service.Caller{Service: d.Service, Actor: d.actor}
+}
+
 // with opens the document, has fn work with it, and closes it.
 func (f *configFlags) with(cmd *cobra.Command, fn func(ctx context.Context, d *document) error) (err error) {
 	ctx := cmd.Context()

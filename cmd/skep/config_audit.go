@@ -145,14 +145,10 @@ func (d *document) anchors(ctx context.Context) (map[string]string, error) {
 	if d.Remote() {
 		return heads, nil
 	}
-	all, err := d.Milestones(ctx, false)
-	if err != nil {
-		if errkind.Of(err) == errkind.NotFound {
-			return heads, nil
-		}
-		return nil, err
+	list, err := d.milestones().List(ctx, milestone.MaxListed)
+	if errkind.Of(err) == errkind.NotFound {
+		return heads, nil
 	}
-	list, err := all.List(ctx, milestone.MaxListed)
 	for i := range list {
 		if list[i].LogHead != "" {
 			heads[list[i].LogHead] = list[i].ID

@@ -71,7 +71,7 @@ one.`,
 
 // sinceMilestone returns what has changed since a milestone; "" is the last one.
 func (d *document) sinceMilestone(ctx context.Context, rev, env string, filter config.Filter) ([]wire.Change, error) {
-	m, err := d.milestone(ctx, rev)
+	m, err := d.milestones().Show(ctx, rev)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/milestone"
+	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/config/wire"
-	"github.com/skep-dev/skep/internal/config/workspace"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
@@ -32,7 +32,7 @@ to the repository that .conflux/config.toml names, or to this folder, which beco
 files were edited in Git, there is none, unless the flags say so.`,
 		Args: exactly(0),
 	}
-	n := workspace.NewMilestone{}
+	n := wire.NewMilestone{}
 	flags := cmd.Flags()
 	flags.StringVarP(&n.Message, "message", "m", "", "what it is about, in a line")
 	flags.StringSliceVarP(&n.Environments, "env", "e", nil, "only these environments (default all)")
@@ -47,12 +47,7 @@ files were edited in Git, there is none, unless the flags say so.`,
 			return usageError{fmt.Errorf("--message is needed; see %q", cmd.CommandPath()+" --help")}
 		}
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			all, err := d.Milestones(ctx, true)
-			if err != nil {
-				return err
-			}
-			n.Author = d.author(ctx)
-			m, err := all.Create(ctx, d.actor, n)
+			m, err := d.milestones().Create(ctx, d.caller(), n)
 			if err != nil {
 				return err
 			}
@@ -64,9 +59,12 @@ files were edited in Git, there is none, unless the flags say so.`,
 	return cmd
 }
 
+// milestones makes and finds the document's.
+func (d *document) milestones() *publish.Publisher { return d.Milestones(author) }
+
 // author is whom a commit is by where git does not know the user, or somebody else acts.
-func (d *document) author(ctx context.Context) milestone.Person {
-	if d.actor.ID == gitName(ctx) && d.actor.Class == config.Human {
+func author(ctx context.Context, a config.Actor) milestone.Person {
+	if a.ID == gitName(ctx) && a.Class == config.Human {
 		return milestone.Person{} // git knows more
 	}
 	user := strings.Map(func(r rune) rune {
@@ -74,13 +72,13 @@ func (d *document) author(ctx context.Context) milestone.Person {
 			return '-'
 		}
 		return r
-	}, d.actor.ID)
+	}, a.ID)
 	return milestone.Person{Name: strings.Map(func(r rune) rune {
 		if strings.ContainsRune("<>", r) {
 			return -1
 		}
 		return r
-	}, d.actor.ID), Email: user + "@localhost"}
+	}, a.ID), Email: user + "@localhost"}
 }
 
 func short(commit string) string { return commit[:min(len(commit), 10)] }
@@ -94,11 +92,7 @@ func newConfigMilestoneList(f *configFlags) *cobra.Command {
 			return usageError{fmt.Errorf("--limit is at least 1")}
 		}
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			list := []wire.Milestone{}
-			all, err := d.Milestones(ctx, false)
-			if err == nil {
-				list, err = all.List(ctx, min(*limit, milestone.MaxListed))
-			}
+			list, err := d.milestones().List(ctx, min(*limit, milestone.MaxListed))
 			if err != nil && errkind.Of(err) != errkind.NotFound {
 				return err
 			}
@@ -119,7 +113,7 @@ func newConfigMilestoneShow(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			m, err := d.milestone(ctx, strings.Join(args, ""))
+			m, err := d.milestones().Show(ctx, strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
@@ -134,15 +128,6 @@ func newConfigMilestoneShow(f *configFlags) *cobra.Command {
 	return cmd
 }
 
-// milestone finds a milestone by a revision; "" is the last one.
-func (d *document) milestone(ctx context.Context, rev string) (*wire.Milestone, error) {
-	all, err := d.Milestones(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	return all.Show(ctx, rev)
-}
-
 func newConfigMilestoneImport(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import",
@@ -154,11 +139,7 @@ meanwhile, as if the editor had seen that milestone and nothing after it. "skep 
 	dryRun := cmd.Flags().Bool("dry-run", false, "tell what would happen, and write nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			all, err := d.Milestones(ctx, false)
-			if err != nil {
-				return err
-			}
-			found, err := all.Import(ctx, d.actor, *dryRun)
+			found, err := d.milestones().Import(ctx, d.caller(), *dryRun)
 			if err != nil {
 				return err
 			}

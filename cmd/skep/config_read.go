@@ -339,7 +339,7 @@ func (d *document) lastMilestone(ctx context.Context, s *wire.Status) string {
 	if d.Remote() {
 		return "in " + d.Settings.Git.Repository
 	}
-	m, err := d.milestone(ctx, "")
+	m, err := d.milestones().Show(ctx, "")
 	if err != nil {
 		return "none yet"
 	}

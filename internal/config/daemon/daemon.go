@@ -25,6 +25,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/certs"
 	"github.com/skep-dev/skep/internal/config/access"
+	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/config/workspace"
 	"github.com/skep-dev/skep/internal/conns"
 	"github.com/skep-dev/skep/internal/errkind"
@@ -66,7 +67,7 @@ type Daemon struct {
 	watches chan struct{}
 	local   atomic.Bool // only this machine reaches any of its listeners
 
-	milestones milestones
+	milestones *publish.Publisher
 
 	stopping chan struct{} // closed when the daemon stops, for streams that else would go on
 	stop     func()
@@ -102,7 +103,7 @@ func New(w *workspace.Workspace, opts Options) (*Daemon, error) {
 	if err := d.openCopies(); err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
-	d.milestones = milestones{work: w, one: make(chan struct{}, 1)}
+	d.milestones = w.Milestones(nil)
 	d.api = d.newAPI()
 	return d, nil
 }

@@ -61,14 +61,15 @@ func (d *Daemon) newAPI() http.Handler {
 		c := callOf(ctx)
 		return &service.Caller{Service: d.work.Service, Actor: c.actor, Again: c.again, Changed: d.files.change}, nil
 	}
+	registry := func() *sign.Registry { return d.files.current().registry }
 	mount := rest.Mount{
-		Prefix:  "/v1",
-		Find:    func(ctx huma.Context) (*service.Caller, error) { return find(ctx.Context()) },
+		Prefix: "/v1",
+		Find: func(ctx huma.Context) (*rest.Caller, error) {
+			c, err := find(ctx.Context())
+			return &rest.Caller{Caller: c, Milestones: d.milestones, Keys: registry}, err
+		},
 		Declare: func(o *huma.Operation) { o.BodyReadTimeout = bodyPatience },
 		Failed:  func(ctx context.Context, err error) { callOf(ctx).failed = err },
-
-		Milestones: &d.milestones,
-		Keys:       func() *sign.Registry { return d.files.current().registry },
 	}
 	rest.Register(api, mount)
 	rest.RegisterEntities(api, mount)

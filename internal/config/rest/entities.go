@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/wire"
 )
 
@@ -29,7 +28,7 @@ func (a *routes) entities() {
 	handleBody(a, a.op(http.MethodPut, "/entities/{entity}/fields/{field}", "entities-set", "Set a field"), a.setField)
 }
 
-func (a *routes) setField(ctx context.Context, c *service.Caller, in *SettingField, v *FieldValue) (*Written[wire.Result], error) {
+func (a *routes) setField(ctx context.Context, c *Caller, in *SettingField, v *FieldValue) (*Written[wire.Result], error) {
 	return a.submit(ctx, c, &in.Writing, &wire.Operation{
 		Type: "set_field", EntityID: in.Entity, Field: in.Field, Value: v.Value, Environment: v.Environment, Env: v.Env, Intent: v.Intent,
 	})

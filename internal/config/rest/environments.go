@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/skep-dev/skep/internal/config"
-	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/wire"
 )
 
@@ -52,15 +51,15 @@ func (a *routes) environments() {
 	handle(a, a.op(http.MethodGet, "/violations", "violations", "List the rules of the schema that the state breaks"), a.violations)
 }
 
-func (a *routes) listEnvironments(_ context.Context, c *service.Caller, _ *struct{}) (*body[Environments], error) {
+func (a *routes) listEnvironments(_ context.Context, c *Caller, _ *struct{}) (*body[Environments], error) {
 	return &body[Environments]{Environments{c.Service.Environments()}}, nil
 }
 
-func (a *routes) environmentState(ctx context.Context, c *service.Caller, in *ReadingEnvironment) (*Fresh[wire.State], error) {
+func (a *routes) environmentState(ctx context.Context, c *Caller, in *ReadingEnvironment) (*Fresh[wire.State], error) {
 	return a.stateOf(ctx, c, &in.Reading, in.Name)
 }
 
-func (a *routes) diff(ctx context.Context, c *service.Caller, in *Differing) (*body[Diff], error) {
+func (a *routes) diff(ctx context.Context, c *Caller, in *Differing) (*body[Diff], error) {
 	list, err := c.Service.Diff(ctx, c.Actor, in.From, in.To, config.Filter{Entities: in.Entity, Fields: in.Field})
 	if err != nil {
 		return nil, err
@@ -68,10 +67,10 @@ func (a *routes) diff(ctx context.Context, c *service.Caller, in *Differing) (*b
 	return &body[Diff]{Diff{in.From, in.To, list}}, nil
 }
 
-func (a *routes) conflicts(ctx context.Context, c *service.Caller, _ *struct{}) (*body[Conflicts], error) {
+func (a *routes) conflicts(ctx context.Context, c *Caller, _ *struct{}) (*body[Conflicts], error) {
 	return &body[Conflicts]{Conflicts{c.Service.Conflicts(ctx, c.Actor)}}, nil
 }
 
-func (a *routes) violations(ctx context.Context, c *service.Caller, in *OfEnvironment) (*body[Violations], error) {
+func (a *routes) violations(ctx context.Context, c *Caller, in *OfEnvironment) (*body[Violations], error) {
 	return &body[Violations]{Violations{c.Service.Violations(ctx, c.Actor, in.Env)}}, nil
 }

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/crdt"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
 // etag is the strong ETag of what an actor sees of a version: "VERSION;VIEW". The view tells apart who asks, by which rules, and what is
 // asked for: the same version looks different to others, and to the same actor when the rules have changed.
-func etag(c *service.Caller, version string, asked ...string) string {
+func etag(c *Caller, version string, asked ...string) string {
 	view := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", c.Actor.ID, c.Actor.Class, c.Service.Revision(), asked))
 	return `"` + version + ";" + base64.RawURLEncoding.EncodeToString(view[:9]) + `"`
 }

@@ -57,7 +57,7 @@ func (a *routes) history() {
 	handle(a, a.op(http.MethodGet, "/blame/{entity}", "blame", "See who made an entity's values what they are"), a.blame)
 }
 
-func (a *routes) log(ctx context.Context, c *service.Caller, in *Looking) (*body[*wire.Log], error) {
+func (a *routes) log(ctx context.Context, c *Caller, in *Looking) (*body[*wire.Log], error) {
 	q, err := in.query()
 	if err != nil {
 		return nil, err
@@ -69,12 +69,12 @@ func (a *routes) log(ctx context.Context, c *service.Caller, in *Looking) (*body
 	return &body[*wire.Log]{page}, nil
 }
 
-func (a *routes) entityLog(ctx context.Context, c *service.Caller, in *LookingAtEntity) (*body[*wire.Log], error) {
+func (a *routes) entityLog(ctx context.Context, c *Caller, in *LookingAtEntity) (*body[*wire.Log], error) {
 	in.Entity = in.Name
 	return a.log(ctx, c, &in.Looking)
 }
 
-func (a *routes) blame(ctx context.Context, c *service.Caller, in *Blaming) (*body[Blames], error) {
+func (a *routes) blame(ctx context.Context, c *Caller, in *Blaming) (*body[Blames], error) {
 	list, err := c.Service.Blame(ctx, c.Actor, in.Entity, in.Field, (&Reading{Environment: in.Environment, Env: in.Env}).env())
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
@@ -86,8 +85,8 @@ func plainly(err error) string {
 func handleBody[B, I, O any, P interface {
 	*I
 	raw() *Payload
-}](a *routes, o huma.Operation, h func(ctx context.Context, c *service.Caller, in *I, b *B) (*O, error)) {
-	handle(a, o, func(ctx context.Context, c *service.Caller, in *I) (*O, error) {
+}](a *routes, o huma.Operation, h func(ctx context.Context, c *Caller, in *I, b *B) (*O, error)) {
+	handle(a, o, func(ctx context.Context, c *Caller, in *I) (*O, error) {
 		b := new(B)
 		if err := P(in).raw().decode(b); err != nil {
 			return nil, err

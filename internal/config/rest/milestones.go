@@ -10,30 +10,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/auditlog"
-	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
 )
-
-// Milestones makes milestones, and finds them again. It asks for permission to make one.
-type Milestones interface {
-	Create(ctx context.Context, actor config.Actor, n NewMilestone) (*wire.Milestone, error)
-	List(ctx context.Context, limit int) ([]wire.Milestone, error)
-	Show(ctx context.Context, commit string) (*wire.Milestone, error)
-}
-
-// NewMilestone is what milestone is wanted.
-type NewMilestone struct {
-	Message         string   `json:"message" doc:"One line"`
-	Environments    []string `json:"environments,omitempty" doc:"All if there is none"`
-	AllowViolations bool     `json:"allow_violations,omitempty" doc:"In spite of conflicts and broken rules, which the milestone then tells; for administrators"`
-	AllowEmpty      bool     `json:"allow_empty,omitempty" doc:"Also if nothing has changed"`
-	Overwrite       bool     `json:"overwrite,omitempty" doc:"What was edited in Git becomes as the document says; for administrators"`
-	Import          bool     `json:"import,omitempty" doc:"Take over first what was edited in Git"`
-}
 
 // MilestoneList is milestones, the latest first.
 type MilestoneList struct {
@@ -79,9 +60,9 @@ type made struct {
 	Body   *wire.Milestone
 }
 
-func (a *routes) createMilestone(ctx context.Context, c *service.Caller, _ *JustBody, n *NewMilestone) (*made, error) {
+func (a *routes) createMilestone(ctx context.Context, c *Caller, _ *JustBody, n *wire.NewMilestone) (*made, error) {
 	all := readsAll(c) == nil
-	m, err := a.mount.Milestones.Create(ctx, c.Actor, *n)
+	m, err := c.Milestones.Create(ctx, c.Caller, *n)
 	switch {
 	case err == nil && !all:
 		m.Text, m.Environments = "", []string{}
@@ -95,22 +76,22 @@ func (a *routes) createMilestone(ctx context.Context, c *service.Caller, _ *Just
 	return &made{http.StatusCreated, m}, nil
 }
 
-func (a *routes) listMilestones(ctx context.Context, c *service.Caller, in *ListingMilestones) (*body[MilestoneList], error) {
+func (a *routes) listMilestones(ctx context.Context, c *Caller, in *ListingMilestones) (*body[MilestoneList], error) {
 	if err := readsAll(c); err != nil {
 		return nil, err
 	}
-	list, err := a.mount.Milestones.List(ctx, in.Limit)
+	list, err := c.Milestones.List(ctx, in.Limit)
 	if err != nil {
 		return nil, err
 	}
 	return &body[MilestoneList]{MilestoneList{list}}, nil
 }
 
-func (a *routes) showMilestone(ctx context.Context, c *service.Caller, in *OneMilestone) (*body[*wire.Milestone], error) {
+func (a *routes) showMilestone(ctx context.Context, c *Caller, in *OneMilestone) (*body[*wire.Milestone], error) {
 	if err := readsAll(c); err != nil {
 		return nil, err
 	}
-	m, err := a.mount.Milestones.Show(ctx, in.ID)
+	m, err := c.Milestones.Show(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +99,7 @@ func (a *routes) showMilestone(ctx context.Context, c *service.Caller, in *OneMi
 }
 
 // readsAll refuses whoever may not read every field: a milestone's message tells values.
-func readsAll(c *service.Caller) error {
+func readsAll(c *Caller) error {
 	for _, e := range c.Service.Environments() {
 		if c.Service.Permit(c.Actor, policy.ConfigRead, "", "", e.Name) != nil {
 			return fmt.Errorf("milestones tell the values of all fields, and %s may not read all: %w", c.Actor.ID, errkind.Forbidden)
@@ -127,7 +108,7 @@ func readsAll(c *service.Caller) error {
 	return nil
 }
 
-func (a *routes) export(ctx context.Context, c *service.Caller, in *Exporting) (*huma.StreamResponse, error) {
+func (a *routes) export(ctx context.Context, c *Caller, in *Exporting) (*huma.StreamResponse, error) {
 	if err := c.Service.Permit(c.Actor, policy.ConfigAdmin, "", "", ""); err != nil {
 		return nil, err
 	}
@@ -141,7 +122,7 @@ func (a *routes) export(ctx context.Context, c *service.Caller, in *Exporting) (
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)
-		if _, err := auditlog.Export(ctx, c.Service.Document(), filter, a.mount.Keys(), time.Now(), w, func(uint64, uint64) {}); err != nil {
+		if _, err := auditlog.Export(ctx, c.Service.Document(), filter, c.Keys(), time.Now(), w, func(uint64, uint64) {}); err != nil {
 			a.mount.Failed(ctx, err)
 			panic(http.ErrAbortHandler) // the client must not take what it got for all
 		}

@@ -114,7 +114,7 @@ func tellNulls(p *Payload, ops []wire.Operation) {
 	}
 }
 
-func (a *routes) submit(ctx context.Context, c *service.Caller, in *Writing, op *wire.Operation) (*Written[wire.Result], error) {
+func (a *routes) submit(ctx context.Context, c *Caller, in *Writing, op *wire.Operation) (*Written[wire.Result], error) {
 	ops := []wire.Operation{*op}
 	tellNulls(&in.Payload, ops)
 	results, err := do(ctx, c, in, ops)
@@ -124,7 +124,7 @@ func (a *routes) submit(ctx context.Context, c *service.Caller, in *Writing, op 
 	return &Written[wire.Result]{Status: written(in, results), ETag: quoted(results[0].Version), Body: results[0]}, nil
 }
 
-func (a *routes) submitBatch(ctx context.Context, c *service.Caller, in *Writing, b *Batch) (*Written[Results], error) {
+func (a *routes) submitBatch(ctx context.Context, c *Caller, in *Writing, b *Batch) (*Written[Results], error) {
 	if n := len(b.Operations); n > engine.MaxBatch {
 		return nil, fmt.Errorf("a batch has at most %d operations, and this one has %d: %w", engine.MaxBatch, n, errkind.TooLarge)
 	}
@@ -142,7 +142,7 @@ func (a *routes) submitBatch(ctx context.Context, c *service.Caller, in *Writing
 	return &Written[Results]{Status: written(in, results), ETag: quoted(version), Body: Results{results, version}}, nil
 }
 
-func (a *routes) promote(ctx context.Context, c *service.Caller, in *Writing, p *Promotion) (*Written[wire.Result], error) {
+func (a *routes) promote(ctx context.Context, c *Caller, in *Writing, p *Promotion) (*Written[wire.Result], error) {
 	in.DryRun = in.DryRun || p.DryRun
 	results, err := do(ctx, c, in, []wire.Operation{{
 		Type: "promote", From: p.From, To: p.To, Entities: p.Entities, Only: p.Fields, AnyPath: p.AnyPath, Prune: p.Prune,
@@ -155,7 +155,7 @@ func (a *routes) promote(ctx context.Context, c *service.Caller, in *Writing, p 
 }
 
 // do submits operations.
-func do(ctx context.Context, c *service.Caller, in *Writing, ops []wire.Operation) ([]wire.Result, error) {
+func do(ctx context.Context, c *Caller, in *Writing, ops []wire.Operation) ([]wire.Result, error) {
 	how, err := in.submission()
 	if err != nil {
 		return nil, err

@@ -8,16 +8,16 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/skep-dev/skep/internal/config/service"
-	"github.com/skep-dev/skep/internal/config/sign"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/problem"
 )
@@ -28,15 +28,16 @@ const maxBody = 4 << 20
 // Mount is a place where the API is.
 type Mount struct {
 	Prefix string // "/v1"
-	// Find returns what a request is about. It is called once for each, before its body is read.
-	Find func(ctx huma.Context) (*service.Caller, error)
+	// Params are those of the prefix, where it has some: "/api/v2/tenants/{tenant}/config/{document}". Find reads them.
+	Params []*huma.Param
+	// Operations is what the operations' IDs begin with; "": config-. Those of an API have to differ.
+	Operations string
+	// Find returns who makes a request, and what it is about. It is called once for each, before its body is read.
+	Find func(ctx huma.Context) (*Caller, error)
 	// Declare adds to an operation what all have in this place; nil: nothing.
 	Declare func(o *huma.Operation)
 	// Failed is told of failures, for the log.
 	Failed func(ctx context.Context, err error)
-
-	Milestones Milestones
-	Keys       func() *sign.Registry // whose signatures are good
 }
 
 // Register declares the API's operations.
@@ -77,7 +78,8 @@ type routes struct {
 // op is the start of an operation's declaration.
 func (a *routes) op(method, path, id, summary string) huma.Operation {
 	o := huma.Operation{
-		OperationID: "config-" + id, Method: method, Path: a.mount.Prefix + path, Tags: []string{"Configuration"}, Summary: summary,
+		OperationID: cmp.Or(a.mount.Operations, "config-") + id, Method: method, Path: a.mount.Prefix + path, Tags: []string{"Configuration"}, Summary: summary,
+		Parameters:   slices.Clone(a.mount.Params),
 		MaxBodyBytes: maxBody,
 		// Values have the types that a schema says: what OpenAPI could say of them is nothing, and to check it would cost more than to use it.
 		SkipValidateBody: true,
@@ -98,7 +100,7 @@ type body[T any] struct{ Body T }
 type callKey struct{}
 
 // handle declares one operation.
-func handle[I, O any](a *routes, o huma.Operation, h func(ctx context.Context, c *service.Caller, in *I) (*O, error)) {
+func handle[I, O any](a *routes, o huma.Operation, h func(ctx context.Context, c *Caller, in *I) (*O, error)) {
 	o.Middlewares = append(o.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
 		c, err := a.mount.Find(ctx)
 		if err != nil {
@@ -116,7 +118,7 @@ func handle[I, O any](a *routes, o huma.Operation, h func(ctx context.Context, c
 		next(huma.WithValue(ctx, callKey{}, c))
 	})
 	huma.Register(a.API, o, func(ctx context.Context, in *I) (*O, error) {
-		c, ok := ctx.Value(callKey{}).(*service.Caller)
+		c, ok := ctx.Value(callKey{}).(*Caller)
 		if !ok {
 			panic("bug: an operation without its call")
 		}

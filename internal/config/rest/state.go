@@ -78,11 +78,11 @@ func (a *routes) state() {
 	handle(a, a.op(http.MethodGet, "/schema", "schema", "Read the schema in force"), a.readSchema)
 }
 
-func (a *routes) readState(ctx context.Context, c *service.Caller, in *Reading) (*Fresh[wire.State], error) {
+func (a *routes) readState(ctx context.Context, c *Caller, in *Reading) (*Fresh[wire.State], error) {
 	return a.stateOf(ctx, c, in, in.env())
 }
 
-func (a *routes) stateOf(ctx context.Context, c *service.Caller, in *Reading, env string) (*Fresh[wire.State], error) {
+func (a *routes) stateOf(ctx context.Context, c *Caller, in *Reading, env string) (*Fresh[wire.State], error) {
 	tagOf := func(version, env string) string {
 		return etag(c, version, "state", env, in.Type, in.After, strconv.Itoa(in.Limit))
 	}
@@ -103,7 +103,7 @@ func (a *routes) stateOf(ctx context.Context, c *service.Caller, in *Reading, en
 	return fresh(&in.Cached, tagOf(s.Version, s.Environment), s), nil
 }
 
-func (a *routes) readEntity(ctx context.Context, c *service.Caller, in *ReadingEntity) (*Fresh[wire.Entity], error) {
+func (a *routes) readEntity(ctx context.Context, c *Caller, in *ReadingEntity) (*Fresh[wire.Entity], error) {
 	e, err := c.Service.Entity(ctx, c.Actor, in.Entity, in.env())
 	if err != nil {
 		return nil, err
@@ -111,11 +111,11 @@ func (a *routes) readEntity(ctx context.Context, c *service.Caller, in *ReadingE
 	return fresh(&in.Cached, etag(c, e.Version, "entity", e.ID, e.Environment), e), nil
 }
 
-func (a *routes) readStatus(ctx context.Context, c *service.Caller, _ *struct{}) (*body[*wire.Status], error) {
+func (a *routes) readStatus(ctx context.Context, c *Caller, _ *struct{}) (*body[*wire.Status], error) {
 	return &body[*wire.Status]{c.Service.Status(ctx, c.Actor)}, nil
 }
 
-func (a *routes) readSchema(_ context.Context, c *service.Caller, in *Cached) (*Fresh[SchemaText], error) {
+func (a *routes) readSchema(_ context.Context, c *Caller, in *Cached) (*Fresh[SchemaText], error) {
 	name, version, text := c.Service.Schema()
 	return fresh(in, etag(c, version, "schema", text), &SchemaText{name, version, text}), nil
 }

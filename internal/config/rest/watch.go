@@ -46,7 +46,7 @@ type Polled struct {
 	Cursor uint64        `json:"cursor" doc:"To go on after"`
 }
 
-func (w *Watching) query(c *service.Caller) (service.WatchQuery, error) {
+func (w *Watching) query(c *Caller) (service.WatchQuery, error) {
 	q := service.WatchQuery{Initial: w.Initial, Entity: w.Entity, Field: w.Field, Env: (&Reading{Environment: w.Environment, Env: w.Env}).env(), Valid: w.ValidOnly}
 	text := w.LastEventID
 	if text == "" {
@@ -72,7 +72,7 @@ func (a *routes) watch() {
 		"application/x-ndjson": {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.Event](), true, "")},
 		"text/event-stream":    {Schema: &huma.Schema{Type: huma.TypeString}},
 	}}}
-	handle(a, o, func(ctx context.Context, c *service.Caller, in *Watching) (*huma.StreamResponse, error) {
+	handle(a, o, func(ctx context.Context, c *Caller, in *Watching) (*huma.StreamResponse, error) {
 		q, err := in.query(c)
 		if err != nil {
 			return nil, err
@@ -99,7 +99,7 @@ func (a *routes) watch() {
 // errEnough ends a poll.
 var errEnough = errors.New("enough")
 
-func poll(ctx context.Context, c *service.Caller, wait string, q service.WatchQuery) (*huma.StreamResponse, error) {
+func poll(ctx context.Context, c *Caller, wait string, q service.WatchQuery) (*huma.StreamResponse, error) {
 	patience, err := time.ParseDuration(wait)
 	if err != nil || patience < 0 {
 		return nil, fmt.Errorf("wait %q: write a duration such as 30s: %w", clip(wait), errkind.Invalid)
@@ -157,7 +157,7 @@ type stream struct {
 	buf bytes.Buffer
 }
 
-func (s *stream) run(ctx context.Context, c *service.Caller, q service.WatchQuery) error {
+func (s *stream) run(ctx context.Context, c *Caller, q service.WatchQuery) error {
 	h := s.w.Header()
 	h.Set("Content-Type", "application/x-ndjson")
 	if s.sse {

@@ -245,6 +245,16 @@ type Milestone struct {
 	Allowed      bool     `json:"violations_allowed,omitempty" doc:"It was made in spite of conflicts or broken rules"`
 }
 
+// NewMilestone is what milestone is wanted.
+type NewMilestone struct {
+	Message         string   `json:"message" doc:"One line"`
+	Environments    []string `json:"environments,omitempty" doc:"All if there is none"`
+	AllowViolations bool     `json:"allow_violations,omitempty" doc:"In spite of conflicts and broken rules, which the milestone then tells; for administrators"`
+	AllowEmpty      bool     `json:"allow_empty,omitempty" doc:"Also if nothing has changed"`
+	Overwrite       bool     `json:"overwrite,omitempty" doc:"What was edited in Git becomes as the document says; for administrators"`
+	Import          bool     `json:"import,omitempty" doc:"Take over first what was edited in Git"`
+}
+
 // Event is what a watcher gets.
 type Event struct {
 	Cursor    uint64        `json:"cursor" doc:"To go on after"`
