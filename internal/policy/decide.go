@@ -26,6 +26,18 @@ import (
 // Allow decides. A principal that may not even read a resource must be answered as if it did not exist: see Visible.
 func Allow(p Principal, a Action, r Resource) bool { return decide(&p, a, &r, nil) }
 
+// Somewhere reports whether the principal may do something with any resource of a kind, whatever its path, field and reference: who may not
+// is answered as if there were none. Denials are not looked at, so that a yes may be one too many.
+func Somewhere(p Principal, a Action, r Resource) bool {
+	number := a.number()
+	if number < 0 || !throughToken(&p, &actions[number], &r, nil) || suspended(&p, &r, nil) {
+		return false
+	}
+	q := ask(&p, number, &r, nil)
+	q.anywhere = true
+	return q.granted()
+}
+
 // Decision is an answer with its reasons.
 type Decision struct {
 	Allowed bool
@@ -172,6 +184,8 @@ type question struct {
 	number int
 	bit    actionSet
 	row    *actionRow
+
+	anywhere bool // it is about any resource of the kind
 }
 
 // ask makes a question of an action, by its number. It folds the resource's path if that is a name.
@@ -185,7 +199,7 @@ func ask(p *Principal, number int, r *Resource, t *trace) question {
 
 // concerns reports whether a statement is about the question's action and resource.
 func (q *question) concerns(s *permission) bool {
-	if s.actions&q.bit != 0 && s.pattern.matches(q.r, q.kind) {
+	if s.actions&q.bit != 0 && (s.pattern.matches(q.r, q.kind) || q.anywhere && (s.pattern.kind == q.kind || s.pattern.kind == anyKind)) {
 		return true
 	}
 	// To start a push is to push to some reference, and which one is not known yet.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -41,7 +42,12 @@ type Document struct {
 	// that a built-in role of an assignment gives.
 	about [len(actions)][]*permission
 	gives actionSet
+
+	sum [sha256.Size]byte
 }
+
+// Sum is the SHA-256 of the document's text: where it is the same, decisions are.
+func (d *Document) Sum() [sha256.Size]byte { return d.sum }
 
 type patternRoles struct {
 	pattern glob
@@ -132,7 +138,7 @@ func Parse(text []byte) (*Document, error) {
 		return nil, fmt.Errorf("policy: %s: %w", tomlError(err), errkind.Invalid)
 	}
 	b := builder{text: text, src: &src, config: src.RBAC != nil, doc: &Document{
-		roles: map[string]*customRole{}, byActor: map[string]*assigned{}, byGroup: map[string]*assigned{}, byClass: map[Class]*assigned{},
+		roles: map[string]*customRole{}, byActor: map[string]*assigned{}, byGroup: map[string]*assigned{}, byClass: map[Class]*assigned{}, sum: sha256.Sum256(text),
 	}}
 	if err := b.build(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
