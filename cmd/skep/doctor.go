@@ -13,18 +13,22 @@ import (
 func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [DIR]",
-		Short: "Verify a data folder: every pack, index, object reference and secret, and the audit log",
+		Short: "Verify a data folder: every pack, index, object reference, document and secret, and the audit log",
 		Long: `Verify a data folder whose server is stopped, or a copy of one. Everything is read and nothing is changed. What is wrong
 is listed; the exit code is then 1.`,
 		Args: atMostOne,
 	}
 	data := cmd.Flags().String("data", "./skep-data", "the data folder")
 	address := cmd.Flags().String("control", "", controlUsage)
+	documents := cmd.Flags().String("config-store", "", configStoreUsage)
 	var key string
 	cmd.Flags().Var(keyValue{&key}, "master-key", masterKeyUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if v := os.Getenv("SKEP_CONTROL"); v != "" && !cmd.Flags().Changed("control") {
 			*address = v
+		}
+		if v := os.Getenv("SKEP_CONFIG_STORE"); v != "" && !cmd.Flags().Changed("config-store") {
+			*documents = v
 		}
 		if err := noKeyShown(cmd.Flags()); err != nil {
 			return err
@@ -39,7 +43,7 @@ is listed; the exit code is then 1.`,
 		bar := newBar(cmd.ErrOrStderr())
 		faults := 0
 		report, err := node.Doctor(cmd.Context(), dir, node.DoctorOptions{
-			Control: *address, MasterKey: key,
+			Control: *address, Documents: *documents, MasterKey: key,
 			Progress: func(repo, what string, done, total int) {
 				bar.step(repo+": "+what, int64(done), int64(total), "")
 			},
@@ -55,6 +59,12 @@ is listed; the exit code is then 1.`,
 			report.Repos, report.Refs, report.Objects, report.Packs, size(report.Bytes), report.Audited)
 		if report.Secrets > 0 {
 			bar.say("Opened %d versions of secrets.", report.Secrets)
+		}
+		if report.Documents > 0 {
+			bar.say("Verified the logs of %d documents: %d operations.", report.Documents, report.Operations)
+		}
+		if report.OrphanLogs > 0 {
+			bar.say("%d logs belong to no document: left by an interrupted creation or deletion, and harmless.", report.OrphanLogs)
 		}
 		if report.Orphans > 0 {
 			bar.say("%d cells belong to no repository: left by an interrupted creation or deletion, and harmless.", report.Orphans)

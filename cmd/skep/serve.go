@@ -22,6 +22,9 @@ import (
 const controlUsage = "the control plane's database, postgres://USER@HOST/DATABASE (without it: control.db in the data folder); " +
 	"a password is better in SKEP_CONTROL, PGPASSWORD or the password file than on a command line, which others can see"
 
+const configStoreUsage = "where documents of configuration are kept: sqlite:DIR, postgres://USER@HOST/DATABASE or dynamodb://TABLE?region=REGION " +
+	"(without it: config in the data folder); SKEP_CONFIG_STORE says the same"
+
 const masterKeyUsage = "the key that wraps the keys of secrets, as file:PATH (default master-key in the data folder, made at the first start); " +
 	"SKEP_MASTER_KEY may also be the key itself, 32 bytes in base64"
 
@@ -40,6 +43,7 @@ func newServe() *cobra.Command {
 	flags.Var(keyValue{&opts.MasterKey}, "master-key", masterKeyUsage)
 	flags.Var(keysValue{&opts.OldMasterKeys}, "old-master-key", "master keys before that one, to replace them: what they have wrapped is wrapped anew at the start")
 	flags.BoolVar(&opts.DiscardLost, "discard-lost-secrets", false, "delete the secrets whose master key is not given, because it is lost")
+	flags.StringVar(&opts.Documents, "config-store", "", configStoreUsage)
 	flags.StringVar(&opts.HTTPAddr, "http", node.DefaultHTTPAddr, "the address to listen on; port 0 takes a free one")
 	flags.StringVar(&opts.PublicURL, "public-url", "", "what users reach the server by, when it is behind a proxy")
 	flags.IntVar(&opts.MaxOpenCells, "max-open-cells", 0, "repositories open at once (0: the default, 1000)")

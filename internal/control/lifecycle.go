@@ -225,7 +225,7 @@ func (c *Control) checkDocuments(q conn, from Tenant, deletion id.Tenant, path s
 // waiting is where deleted tenants are: nobody's path begins so.
 const waiting = "-/"
 
-// DeleteTenant deletes a tenant. If it has repositories or children, errkind.Conflict unless all that goes along, recursive.
+// DeleteTenant deletes a tenant. If it has repositories, documents or children, errkind.Conflict unless all that goes along, recursive.
 // It is gone at once for everybody, and its path is free; until Purge comes for it, RestoreTenant brings it back. Where a policy of
 // one that goes lives in a repository of one that stays, or the other way round, that ends for good: nobody could end it meanwhile.
 func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant, recursive bool) error {
@@ -235,7 +235,7 @@ func (c *Control) DeleteTenant(ctx context.Context, t id.Tenant, recursive bool)
 			return err
 		}
 		const inside = `SELECT 1 FROM tenant WHERE parent_id = ?1 AND deleted = 0
-			UNION ALL SELECT 1 FROM repo WHERE tenant_id = ?1 LIMIT 1`
+			UNION ALL SELECT 1 FROM repo WHERE tenant_id = ?1 UNION ALL SELECT 1 FROM document WHERE tenant_id = ?1 LIMIT 1`
 		full, err := exists(q, inside, t)
 		if err != nil {
 			return err

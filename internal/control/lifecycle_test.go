@@ -3,6 +3,7 @@ package control_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -321,6 +322,8 @@ func testPurge(t *testing.T, db backend) {
 	acme, web := tenant(t, c, "acme"), tenant(t, c, "acme/web")
 	early := tenant(t, c, "acme/web/early")
 	keep := repo(t, c, acme.ID, "keep")
+	document(t, c, acme.ID, "keep")
+	docs := []control.Document{document(t, c, web.ID, "shop"), document(t, c, early.ID, "shop")}
 	repos := map[id.Repo]bool{repo(t, c, web.ID, "app").ID: true, repo(t, c, early.ID, "old").ID: true}
 	must0(t, c.DeleteTenant(ctx, early.ID, true))
 	at.t = at.t.Add(time.Hour)
@@ -329,13 +332,17 @@ func testPurge(t *testing.T, db backend) {
 	removed := map[id.Repo]int{}
 	crash := errors.New("a crash")
 	var fail bool
-	remove := func(r control.Repo) error {
+	var logs []id.Document
+	remove := remover{func(r control.Repo) error {
 		removed[r.ID]++
 		if fail {
 			return crash
 		}
 		return nil
-	}
+	}, func(d control.Document) error {
+		logs = append(logs, d.ID)
+		return nil
+	}}
 	purge := func(before time.Time) (err error) {
 		for more := true; more && err == nil; {
 			more, err = c.Purge(ctx, before, remove)
@@ -367,8 +374,11 @@ func testPurge(t *testing.T, db backend) {
 	if removed[keep.ID] > 0 {
 		t.Error("a repository that nobody deleted is removed")
 	}
+	if slices.Sort(logs); !slices.Equal(logs, []id.Document{docs[0].ID, docs[1].ID}) {
+		t.Errorf("documents removed: %v, want %s and %s", logs, docs[0].ID, docs[1].ID)
+	}
 	must0(t, c.DB().Read(ctx, func(q control.Conn) error {
-		for _, count := range []string{"SELECT count(*) FROM tenant WHERE deleted > 0", "SELECT count(*) FROM repo WHERE name <> 'keep'"} {
+		for _, count := range []string{"SELECT count(*) FROM tenant WHERE deleted > 0", "SELECT count(*) FROM repo WHERE name <> 'keep'", "SELECT count(*) FROM document WHERE name <> 'keep'"} {
 			must(t, false, second(q.First(count, func(r control.Row) {
 				if n := r.Int64(0); n != 0 {
 					t.Errorf("%s: %d", count, n)

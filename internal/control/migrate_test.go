@@ -78,6 +78,9 @@ var atVersion = []string{
 	INSERT INTO ssh_authority (tenant_id, authority_id, name, kind, public, fingerprint, scope, max_seconds, created)
 		VALUES ('ten_1', 'sca_1', 'Vault', 'ssh-ed25519', HASH, 'SHA256:y', 'write', 3600, 17);
 	UPDATE reply SET share = 'ten_1';`,
+	13: `
+	INSERT INTO document (tenant_id, document_id, name, repo_id, by_id, milestones, active, created, updated)
+		VALUES ('ten_1', 'doc_1', 'Shop', 'rep_1', 'usr_2', '{"branch":"main","format":"yaml","after":100}', 1, 18, 19);`,
 }
 
 // scriptOf is what was written up to a version.

@@ -13,18 +13,27 @@ import (
 // The end of what was deleted comes in steps, each of which a crash may follow:
 //
 //  1. The tenants are marked, in one transaction: from now on nothing restores them.
-//  2. A repository's bytes are removed, then its record. Without the record, the bytes would be garbage that nobody finds.
+//  2. A repository's bytes are removed, then its record; a document's log, then its. Without the record, they would be garbage that
+//     nobody finds.
 //  3. A tenant that nothing is in any more is removed, with its members, accounts and documents.
 const doomed = "-" // deleted_with of what is marked
 
 // maxPurge bounds what one Purge does, so that it ends soon and others get to write.
 const maxPurge = 100
 
-// Purge removes for good what was deleted before a time. removeCell removes a repository's bytes, or finds that they are gone.
-// more says that there is more to do.
-func (c *Control) Purge(ctx context.Context, before time.Time, removeCell func(Repo) error) (more bool, err error) {
+// Remover removes what the control plane only knows the names of, or finds that it is gone.
+type Remover interface {
+	RemoveCell(ctx context.Context, r Repo) error
+	RemoveLog(ctx context.Context, d Document) error
+}
+
+// Purge removes for good what was deleted before a time. more says that there is more to do.
+func (c *Control) Purge(ctx context.Context, before time.Time, remove Remover) (more bool, err error) {
 	if err = c.doom(ctx, before); err == nil {
-		more, err = c.purgeRepos(ctx, removeCell)
+		more, err = c.purgeRepos(ctx, remove)
+	}
+	if err == nil && !more {
+		more, err = c.purgeDocuments(ctx, remove)
 	}
 	if err == nil && !more {
 		more, err = c.purgeTenants(ctx)
@@ -65,14 +74,14 @@ func (c *Control) doom(ctx context.Context, before time.Time) error {
 	}, nil)
 }
 
-func (c *Control) purgeRepos(ctx context.Context, removeCell func(Repo) error) (more bool, err error) {
+func (c *Control) purgeRepos(ctx context.Context, remove Remover) (more bool, err error) {
 	const query = repoColumnsEver + "WHERE tenant_id IN (SELECT tenant_id FROM tenant WHERE deleted > 0 AND deleted_with = ?) LIMIT ?"
 	repos, err := c.repoBatch(ctx, query, []any{doomed, maxPurge})
 	if err != nil {
 		return false, err
 	}
 	for _, r := range repos {
-		if err := removeCell(r); err != nil {
+		if err := remove.RemoveCell(ctx, r); err != nil {
 			return false, fmt.Errorf("remove repository %s: %w", r.ID, err)
 		}
 		err := c.change(ctx, func(q *txn) error {
@@ -95,7 +104,8 @@ func (c *Control) purgeRepos(ctx context.Context, removeCell func(Repo) error) (
 func (c *Control) purgeTenants(ctx context.Context) (more bool, err error) {
 	const query = `SELECT tenant_id, deleted_path FROM tenant WHERE deleted > 0 AND deleted_with = ?
 		AND NOT EXISTS (SELECT 1 FROM tenant AS child WHERE child.parent_id = tenant.tenant_id)
-		AND NOT EXISTS (SELECT 1 FROM repo WHERE repo.tenant_id = tenant.tenant_id) LIMIT ?`
+		AND NOT EXISTS (SELECT 1 FROM repo WHERE repo.tenant_id = tenant.tenant_id)
+		AND NOT EXISTS (SELECT 1 FROM document WHERE document.tenant_id = tenant.tenant_id) LIMIT ?`
 	var list []Tenant
 	err = c.db.Read(ctx, func(q conn) error {
 		list = nil

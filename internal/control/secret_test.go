@@ -144,7 +144,7 @@ func testSecrets(t *testing.T, db backend) {
 	must0(t, c.DeleteTenant(ctx, acme.ID, false))
 	for more := true; more; {
 		var err error
-		more, err = c.Purge(ctx, time.Now().Add(time.Hour), func(control.Repo) error { return nil })
+		more, err = c.Purge(ctx, time.Now().Add(time.Hour), remover{func(control.Repo) error { return nil }, nil})
 		must0(t, err)
 	}
 	if n, _ := faults(t, c); n != 0 {

@@ -34,6 +34,8 @@ type (
 	SSHAuthority string
 	// Invitation names an invitation, and is not its secret: inv_…
 	Invitation string
+	// Document names a document of configuration: doc_…
+	Document string
 )
 
 const (
@@ -47,6 +49,7 @@ const (
 	keyPrefix       = "key_"
 	authorityPrefix = "sca_"
 	invitePrefix    = "inv_"
+	documentPrefix  = "doc_"
 )
 
 // NewTenant makes the identifier of a new tenant.
@@ -79,6 +82,9 @@ func NewSSHAuthority() SSHAuthority { return SSHAuthority(authorityPrefix + fres
 // NewInvitation makes the identifier of a new invitation. It is not the secret.
 func NewInvitation() Invitation { return Invitation(invitePrefix + fresh()) }
 
+// NewDocument makes the identifier of a new document.
+func NewDocument() Document { return Document(documentPrefix + fresh()) }
+
 // ParseTenant checks the form of a tenant's identifier.
 func ParseTenant(s string) (Tenant, error) { return parse[Tenant](s, tenantPrefix) }
 
@@ -102,6 +108,9 @@ func ParseKey(s string) (Key, error) { return parse[Key](s, keyPrefix) }
 
 // ParseInvitation checks the form of an invitation's identifier.
 func ParseInvitation(s string) (Invitation, error) { return parse[Invitation](s, invitePrefix) }
+
+// ParseDocument checks the form of a document's identifier.
+func ParseDocument(s string) (Document, error) { return parse[Document](s, documentPrefix) }
 
 func fresh() string { return strings.ToLower(ulid.Make().String()) }
 

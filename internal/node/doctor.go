@@ -16,6 +16,7 @@ import (
 // DoctorOptions say where the control plane is, and who hears of what Doctor does. Both functions may be nil.
 type DoctorOptions struct {
 	Control   string // as in Options
+	Documents string // as in Options
 	MasterKey string // as in Options; no file is made
 	Progress  func(repo, what string, done, total int)
 	Fault     func(what string, err error)
@@ -26,6 +27,9 @@ type DoctorReport struct {
 	Repos, Refs, Objects, Packs int
 	Bytes                       int64
 	Orphans                     int   // cells of no repository
+	OrphanLogs                  int   // of no document
+	Documents                   int   // of configuration
+	Operations                  int64 // of these
 	Audited                     int64 // entries of the audit log
 	Secrets                     int   // with their older versions
 }
@@ -37,7 +41,7 @@ const doctorPage = 200
 const cellsDir = "cells"
 
 // Doctor reads a whole data directory that no node is using: each repository's packs, indexes, objects and references,
-// the audit log, each secret, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go
+// each document's log, the audit log, each secret, and whether the control plane and the cells on disk agree. It returns an error only when it cannot go
 // on; what is wrong with one of these goes to Fault.
 func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorReport, err error) {
 	if opts.Progress == nil {
@@ -46,7 +50,7 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 	if opts.Fault == nil {
 		opts.Fault = func(string, error) {}
 	}
-	n := &Node{opts: Options{DataDir: dir, Control: opts.Control, MasterKey: opts.MasterKey}}
+	n := &Node{opts: Options{DataDir: dir, Control: opts.Control, Documents: opts.Documents, MasterKey: opts.MasterKey}}
 	where, err := n.opts.controlAddress()
 	if err != nil {
 		return report, err
@@ -99,7 +103,13 @@ func Doctor(ctx context.Context, dir string, opts DoctorOptions) (report DoctorR
 			report.Orphans++
 		}
 	}
-	return report, nil
+	if _, err := os.Stat(filepath.Join(dir, documentsDir)); err != nil && opts.Documents == "" {
+		return report, nil // no server that knows of documents has had it
+	}
+	if err := n.openDocuments(ctx); err != nil {
+		return report, err
+	}
+	return report, n.examineDocuments(ctx, opts, &report)
 }
 
 // examine verifies one repository.

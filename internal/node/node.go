@@ -27,6 +27,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/skep-dev/skep/internal/certs"
+	"github.com/skep-dev/skep/internal/config/hosted"
+	"github.com/skep-dev/skep/internal/config/oplog"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
@@ -51,6 +53,7 @@ type Options struct {
 	DataDir   string // "": skep-data in the working directory
 	Control   string // the control plane's database, a postgres:// address; "": control.db in the data directory
 	MasterKey string // of secrets: base64 or file:PATH; "": master-key in the data directory, made at the first start
+	Documents string // where the logs of documents of configuration are, as package oplog names stores; "": in the data directory
 	HTTPAddr  string // "": 127.0.0.1:7420; a port of 0 lets the system choose
 	PublicURL string // what users reach the server by, if not by the address they connect to
 	Version   string // "": dev
@@ -95,14 +98,16 @@ func LoopbackPrefixes() []netip.Prefix { return server.LoopbackPrefixes() }
 
 // Node is one server process's parts.
 type Node struct {
-	opts     Options
-	control  *control.Control
-	router   *router.Router
-	outbound *outbound.Client
-	meter    *usage.Meter
-	tracer   *trace.Tracer // nil: nobody follows requests
-	server   *server.Server
-	listener net.Listener
+	opts      Options
+	control   *control.Control
+	router    *router.Router
+	outbound  *outbound.Client
+	logs      oplog.Store // of documents
+	documents *hosted.Documents
+	meter     *usage.Meter
+	tracer    *trace.Tracer // nil: nobody follows requests
+	server    *server.Server
+	listener  net.Listener
 
 	transactions *transactions
 	first        string
@@ -155,6 +160,9 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := n.openControl(ctx); err != nil {
 		return n, err
 	}
+	if err := n.openDocuments(ctx); err != nil {
+		return n, err
+	}
 	if err := login.CheckConfigs(opts.Logins); err != nil {
 		return n, fmt.Errorf("login: %w", err)
 	}
@@ -167,12 +175,12 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		logins = append(logins, p)
 	}
 	n.meter = usage.New(n.control, usage.Options{Log: opts.Log, Flushed: func() { n.server.Flushed() }})
-	n.server = server.New(n.control, n.router, server.Options{
+	n.server = server.New(n.control, n.router, server.Options{ //nolint:contextcheck // its handlers have contexts of their own
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout, DeleteGrace: opts.DeleteGrace,
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
-		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL, Meter: n.meter, Tracer: n.tracer,
+		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL, Meter: n.meter, Tracer: n.tracer, Documents: n.documents,
 	})
 	for _, c := range []prometheus.Collector{n.transactions.took, n.transactions.failed} {
 		if err := n.server.Register(c); err != nil {
@@ -272,6 +280,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { return n.documents.Run(rest) })
 	g.Go(func() error { return n.meter.Run(rest) }) // to the end, when everybody has counted
 	g.Go(func() error {
 		n.purge(gctx)
@@ -300,6 +309,12 @@ func (n *Node) Close() error {
 	}
 	if n.outbound != nil {
 		n.outbound.Close()
+	}
+	if n.documents != nil {
+		n.documents.Close()
+	}
+	if n.logs != nil {
+		errs = append(errs, n.logs.Close())
 	}
 	if n.control != nil {
 		errs = append(errs, n.control.Close())

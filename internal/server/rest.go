@@ -14,6 +14,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/config/rest"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/problem"
@@ -54,7 +55,7 @@ func (s *Server) newAPI() http.Handler {
 				Description: apiDescription,
 			},
 			Components: &huma.Components{
-				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				Schemas: huma.NewMapRegistry("#/components/schemas/", rest.Name),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"bearer":  {Type: "http", Scheme: "bearer", Description: "A token, or a JWT of an issuer that a tenant trusts"},
 					"basic":   {Type: "http", Scheme: "basic", Description: "A token or JWT as the password, with any user name"},
@@ -94,6 +95,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerPacks()
 	a.registerUsage()
 	a.registerQuotas()
+	a.registerDocuments()
 	describeProblems(config.OpenAPI)
 
 	document := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })
@@ -208,6 +210,8 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 		c.route = routeAPIWrite
 	}
 	switch {
+	case watches(r.URL.Path):
+		limit = s.watchers
 	case transfersBytes(r.URL.Path):
 		limit = s.transfers
 	case c.route == routeAPIRead && comparesFiles(r.URL.Path):
@@ -230,8 +234,20 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 			return errAnonymous // before a body is read
 		}
 		ctx = context.WithValue(ctx, callKey{}, c)
-		if limit != s.transfers {
-			var cancel context.CancelFunc
+		var cancel context.CancelFunc
+		switch limit {
+		case s.transfers:
+		case s.watchers:
+			ctx, cancel = context.WithCancel(ctx)
+			defer cancel()
+			go func() {
+				select {
+				case <-s.stopping:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+		default:
 			ctx, cancel = context.WithTimeout(ctx, callTime)
 			defer cancel()
 		}
@@ -252,6 +268,11 @@ func openToAll(path string) bool { return strings.HasSuffix(path, "/fetch") || p
 // made for it. Few of them run at once.
 func comparesFiles(path string) bool {
 	return strings.HasSuffix(path, "/blame") || strings.HasSuffix(path, "/compare") || strings.Contains(path, "/commits/")
+}
+
+// watches reports whether a call's answer goes on until somebody ends it.
+func watches(path string) bool {
+	return strings.HasPrefix(path, client.Base+"/tenants/") && strings.HasSuffix(path, "/watch")
 }
 
 // transfersBytes reports whether a call may keep its place for long: its answer or body has no small bound.

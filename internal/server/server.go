@@ -19,11 +19,13 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/skep-dev/skep/internal/config/hosted"
 	"github.com/skep-dev/skep/internal/conns"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/limit"
@@ -43,7 +45,9 @@ const (
 	abortPatience   = 5 * time.Second // for handlers to notice that their context has ended
 	maxPathBytes    = 2 << 10         // a repository's path is below 600 bytes, a reference's name below 1,024
 	defaultMaxConns = 8192            // each takes some 10 KiB and one file descriptor
-	maxStreams      = 100             // of an HTTP/2 connection, as RFC 9113 recommends at least; git uses one at a time
+	// defaultMaxWatchers is half of the connections: a stream holds one, and some 20 KiB.
+	defaultMaxWatchers = 4096
+	maxStreams         = 100 // of an HTTP/2 connection, as RFC 9113 recommends at least; git uses one at a time
 )
 
 // Options are the server's settings. The zero Options works.
@@ -59,6 +63,7 @@ type Options struct {
 	MaxPerRepo   int           // transfers at once of one repository, of principals and of guests; 0: half
 	MaxWaiting   int           // requests waiting for one of those places, each kind; 0: 8 times the places; < 0: none
 	MaxWait      time.Duration // how long they wait; 0: 15 s
+	MaxWatchers  int           // streams of documents' changes at once, and of one principal half as many; 0: 4096
 	MaxConns     int           // open connections; 0: 8192
 	MaxPackBytes int64         // of one push; 0: 8 GiB
 
@@ -73,6 +78,8 @@ type Options struct {
 	Proxies peer.Proxies // who speaks for others; the zero one is nobody
 
 	Outbound *outbound.Client // asks addresses that users name; nil: one that reaches public addresses
+
+	Documents *hosted.Documents // of configuration; nil: there are none
 
 	Meter *usage.Meter // counts what tenants use; nil: nobody does
 
@@ -100,6 +107,7 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxCalls, max(128, 64*cores))
 	def(&o.MaxGuests, o.MaxTransfers)
 	def(&o.MaxWait, 15*time.Second)
+	def(&o.MaxWatchers, defaultMaxWatchers)
 	def(&o.MaxConns, defaultMaxConns)
 	def(&o.MaxPackBytes, 8<<30)
 	def(&o.HeaderTimeout, 10*time.Second)
@@ -147,9 +155,13 @@ type Server struct {
 	calls     *pool
 	guests    *pool
 	heavy     *pool       // calls that compare files
+	watchers  *pool       // calls that go on until somebody ends them
 	untrusted atomic.Bool // proxies were warned of
 	ready     atomic.Bool
 	running   atomic.Int64 // handlers
+
+	stopping chan struct{} // closed when the server stops: streams end then, which else would go on
+	stop     func()
 }
 
 // New makes a server on a control plane and a router, which it does not close.
@@ -167,6 +179,9 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	s.calls = newPool(opts.MaxCalls, 0, 0, opts.MaxWaiting, opts.MaxWait)
 	heavy := max(4, 2*runtime.GOMAXPROCS(0))
 	s.heavy = newPool(heavy, half(heavy), 0, opts.MaxWaiting, opts.MaxWait)
+	s.watchers = newPool(opts.MaxWatchers, half(opts.MaxWatchers), 0, -1, opts.MaxWait)
+	s.stopping = make(chan struct{})
+	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	s.guesses, s.polls = limit.NewWindow(deviceGuesses, limit.Options{}), limit.NewBucket(devicePolls, limit.Options{})
 	s.applying = make(chan struct{}, 1)
 	s.sites = newOtherSites(opts.Origins)
@@ -216,6 +231,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
+	s.stop()
 
 	drain, cancel := context.WithTimeout(base, s.opts.DrainTimeout)
 	defer cancel()

@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/config/hosted"
+	"github.com/skep-dev/skep/internal/config/oplog"
+	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/id"
 	"github.com/skep-dev/skep/internal/policy"
@@ -61,6 +64,10 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 	if err != nil {
 		tb.Fatal(err)
 	}
+	var srv *server.Server
+	opts.Documents = hosted.New(oplog.NewMemory(), hosted.Options{Target: func(ctx context.Context, d control.Document, begin bool) (publish.Target, error) {
+		return srv.MilestoneTarget(ctx, d, begin)
+	}})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -76,7 +83,7 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 	rtDone, srvDone := make(chan error, 1), make(chan error, 1)
 	rtCtx, stopRouter := context.WithCancel(ctx)
 	go func() { rtDone <- rt.Run(rtCtx) }()
-	srv := server.New(ctl, rt, opts)
+	srv = server.New(ctl, rt, opts)
 	go func() { srvDone <- srv.Run(ctx, ln); close(srvDone) }()
 	s := &site{t: tb, url: "http://" + ln.Addr().String(), host: ln.Addr().String(), control: ctl, admin: admin, stop: stop, ended: srvDone, log: logs, server: srv, meter: meter}
 	tb.Cleanup(func() {
@@ -84,6 +91,7 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 		if err := <-srvDone; err != nil {
 			tb.Errorf("server ended with %v", err)
 		}
+		opts.Documents.Close()
 		stopRouter()
 		<-rtDone
 		if err := errors.Join(rt.Close(), ctl.Close()); err != nil {

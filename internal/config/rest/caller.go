@@ -15,6 +15,7 @@ type Caller struct {
 	Milestones Milestones
 	Webhooks   *webhook.Hooks        // nil: there are none in this place
 	Keys       func() *sign.Registry // whose signatures are good
+	Release    func()                // called when the request is done; nil: there is nothing to release
 }
 
 // Milestones makes milestones, and finds them again. It asks for permission to make one.

@@ -115,6 +115,9 @@ func handle[I, O any](a *routes, o huma.Operation, h func(ctx context.Context, c
 			refuse(ctx, failed)
 			return
 		}
+		if c.Release != nil {
+			defer c.Release()
+		}
 		next(huma.WithValue(ctx, callKey{}, c))
 	})
 	huma.Register(a.API, o, func(ctx context.Context, in *I) (*O, error) {
