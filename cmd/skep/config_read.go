@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config/service"
@@ -296,6 +298,12 @@ func newConfigStatus(f *configFlags) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
 			s := d.Status(ctx, d.actor)
+			if d.ReadsAll(d.actor) { // what stands in the way of a milestone is told with its values
+				var err error
+				if s.Automatic, err = d.milestones().Automatic(ctx); err != nil {
+					return err
+				}
+			}
 			return show(cmd, *asJSON, s, func(w io.Writer) { d.printStatus(ctx, w, s) })
 		})
 	}
@@ -324,6 +332,9 @@ func (d *document) printStatus(ctx context.Context, w io.Writer, s *wire.Status)
 	fmt.Fprintf(w, "Version       %s\n", s.Version)
 	fmt.Fprintf(w, "Log head      %s\n", s.Head)
 	fmt.Fprintf(w, "Milestone     %s\n", printable(d.lastMilestone(ctx, s)))
+	if s.Automatic != nil {
+		fmt.Fprintf(w, "Automatic     %s\n", printable(automaticText(s.Automatic)))
+	}
 	fmt.Fprintf(w, "Conflicts     %d\n", s.Conflicts)
 	for _, c := range d.Conflicts(ctx, d.actor) {
 		fmt.Fprintf(w, "  %s\n", printable(d.pathOf(c.EntityID, c.Field, "", c.Environment))+": "+strconv.Itoa(len(c.Candidates))+" writes wait for somebody to choose")
@@ -332,6 +343,25 @@ func (d *document) printStatus(ctx context.Context, w io.Writer, s *wire.Status)
 	for _, v := range d.Violations(ctx, d.actor, "") {
 		fmt.Fprintf(w, "  %s\n", printable(d.pathOf(v.EntityID, v.Field, "", v.Environment)+": "+v.Message+causes(v.By)))
 	}
+}
+
+// automaticText tells of the milestones that the daemon makes by itself.
+func automaticText(a *wire.Automatic) string {
+	var when []string
+	if a.Every != "" {
+		when = append(when, "every "+a.Every)
+	}
+	if a.After > 0 {
+		when = append(when, "after "+english.Plural(int(min(a.After, math.MaxInt)), "operation", "")) //nolint:gosec // it is bounded
+	}
+	text := "by the daemon, " + strings.Join(when, " or ")
+	switch {
+	case a.Refused != "":
+		text += "; refused at " + second(a.RefusedAt) + ": " + a.Refused
+	case a.Next != "":
+		text += "; the next one by " + second(a.Next)
+	}
+	return text
 }
 
 // lastMilestone tells of the last milestone, where that takes no network.

@@ -103,7 +103,7 @@ func New(w *workspace.Workspace, opts Options) (*Daemon, error) {
 	if err := d.openCopies(); err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
-	d.milestones = w.Milestones(nil)
+	d.milestones = w.Milestones(nil, d.log)
 	d.api = d.newAPI()
 	return d, nil
 }
@@ -162,6 +162,7 @@ func (d *Daemon) Run(ctx context.Context, listeners ...net.Listener) error {
 	group.Go(func() error { return d.work.Service.Document().Run(ctx) })
 	group.Go(func() error { return d.files.run(ctx) })
 	group.Go(func() error { return d.copies.run(ctx) })
+	group.Go(func() error { return d.milestones.Run(ctx) })
 	for _, ln := range listeners {
 		group.Go(func() error { return d.serve(ctx, ln) })
 	}

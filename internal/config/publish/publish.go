@@ -5,12 +5,15 @@
 //
 // The repository is opened for each use: a folder of somebody's, an address, or one that a server hosts. Whoever asks is asked for
 // permission by the rules of the service that they come with.
+//
+// Options.Auto has Run make milestones that nobody asks for: of several processes that Run for one document one makes each.
 package publish
 
 import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -50,7 +53,9 @@ type Options struct {
 	Formats func(ctx context.Context) (formats *format.Registry, release func(), err error)
 	Format  string // of the files; "": yaml
 	Author  Author // nil: Person
+	Auto    Auto   // when Run makes milestones
 	Now     func() time.Time
+	Logger  *slog.Logger // nil: none
 }
 
 // Publisher makes a document's milestones. It is safe for concurrent use.
@@ -73,6 +78,9 @@ func New(doc *engine.Document, opts Options) *Publisher {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Publisher{doc: doc, opts: opts, one: make(chan struct{}, 1)}
 }
@@ -124,10 +132,25 @@ func (p *Publisher) Create(ctx context.Context, c *service.Caller, n wire.NewMil
 			}
 			imported = found.Commit
 		}
+		seq := p.doc.Head().Seq
 		made, err = p.create(ctx, t, &n, milestone.Options{Author: p.opts.Author(ctx, c.Actor), Imported: imported})
+		if err == nil && len(n.Environments) == 0 {
+			p.note(ctx, made.ID, seq)
+		}
 		return err
 	})
 	return made, err
+}
+
+// note remembers a milestone of all environments, so that Run makes the next one when that is due.
+func (p *Publisher) note(ctx context.Context, commit string, seq uint64) {
+	_, err := p.change(context.WithoutCancel(ctx), func(s *state) bool {
+		s.made(commit, seq, p.opts.Now())
+		return true
+	})
+	if err != nil { // there is a milestone, and whoever asked for it is told so
+		p.opts.Logger.WarnContext(ctx, "a milestone could not be noted: the next automatic one may come early", "commit", commit, "error", err)
+	}
 }
 
 // permit refuses what somebody may not do.

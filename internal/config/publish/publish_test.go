@@ -27,8 +27,8 @@ overlays = [{ name = "staging", inherits = "production" }]
 
 [entity.service]
 fields = [
-    { name = "replicas", type = "int", range = [1, 10] },
-    { name = "owner",    type = "string", merge = "review" },
+    { name = "replicas", type = "int" },
+    { name = "needs",    type = "ref<service>" },
 ]
 `
 

@@ -23,4 +23,6 @@ type Milestones interface {
 	Create(ctx context.Context, c *service.Caller, n wire.NewMilestone) (*wire.Milestone, error)
 	List(ctx context.Context, limit int) ([]wire.Milestone, error)
 	Show(ctx context.Context, commit string) (*wire.Milestone, error)
+	// Automatic says how those do that are made by themselves; nil if none are.
+	Automatic(ctx context.Context) (*wire.Automatic, error)
 }

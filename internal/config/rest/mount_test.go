@@ -15,6 +15,7 @@ import (
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/engine"
 	"github.com/skep-dev/skep/internal/config/oplog"
+	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/config/rest"
 	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/errkind"
@@ -62,7 +63,10 @@ func TestPrefixWithParameters(t *testing.T) {
 			if doc == nil {
 				return nil, fmt.Errorf("document %s: %w", name, errkind.NotFound)
 			}
-			return &rest.Caller{Caller: &service.Caller{Service: service.New(doc, service.Options{}), Actor: config.Actor{ID: "zara", Class: config.Human}}}, nil
+			return &rest.Caller{
+				Caller:     &service.Caller{Service: service.New(doc, service.Options{}), Actor: config.Actor{ID: "zara", Class: config.Human}},
+				Milestones: publish.New(doc, publish.Options{}),
+			}, nil
 		},
 		Failed: func(context.Context, error) {},
 	})

@@ -112,7 +112,14 @@ func (a *routes) readEntity(ctx context.Context, c *Caller, in *ReadingEntity) (
 }
 
 func (a *routes) readStatus(ctx context.Context, c *Caller, _ *struct{}) (*body[*wire.Status], error) {
-	return &body[*wire.Status]{c.Service.Status(ctx, c.Actor)}, nil
+	s := c.Service.Status(ctx, c.Actor)
+	if c.Service.ReadsAll(c.Actor) { // what stands in the way of a milestone is told with its values
+		var err error
+		if s.Automatic, err = c.Milestones.Automatic(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &body[*wire.Status]{s}, nil
 }
 
 func (a *routes) readSchema(_ context.Context, c *Caller, in *Cached) (*Fresh[SchemaText], error) {

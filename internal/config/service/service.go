@@ -112,6 +112,16 @@ func (s *Service) Permit(a config.Actor, action policy.Action, entity, field, en
 	return fmt.Errorf("%s: %s may not %s it: %w", what, a.ID, verb(action), errkind.Forbidden)
 }
 
+// ReadsAll reports whether an actor may read every field in every environment: for what tells of all, as milestones do.
+func (s *Service) ReadsAll(a config.Actor) bool {
+	for _, e := range s.Environments() {
+		if s.Permit(a, policy.ConfigRead, "", "", e.Name) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 func hidden(entity string) error {
 	return fmt.Errorf("entity %q: there is none: %w", entity, errkind.NotFound)
 }

@@ -226,6 +226,19 @@ type Status struct {
 	Environments []Environment  `json:"environments"`
 	Conflicts    int            `json:"conflicts"`
 	Violations   int            `json:"violations"`
+
+	Automatic *Automatic `json:"automatic_milestones,omitempty" doc:"Where some are made by themselves, for those who may read every field"`
+}
+
+// Automatic says how the milestones do that are made by themselves.
+type Automatic struct {
+	Every      string `json:"every,omitempty"`
+	After      uint64 `json:"after,omitempty" doc:"Operations"`
+	Operations uint64 `json:"operations" doc:"Since the last milestone"`
+	Commit     string `json:"commit,omitempty" doc:"Of the last milestone"`
+	Next       string `json:"next,omitempty" doc:"When one is made at the latest, if nothing stands in its way; none: nothing has changed, or it goes by the number of operations"`
+	Refused    string `json:"refused,omitempty" doc:"Why the last attempt made none; it is tried again"`
+	RefusedAt  string `json:"refused_at,omitempty"`
 }
 
 // Milestone is a commit that has what the document says.

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/skep-dev/skep/internal/config/format"
 	"github.com/skep-dev/skep/internal/config/gitrepo"
@@ -22,6 +24,44 @@ const gitCache = "git"
 // pluginsFile is the name of the file with formats of the user's own.
 const pluginsFile = "plugins.toml"
 
+// Milestones says when the daemon makes some by itself.
+type Milestones struct {
+	Every        Duration `toml:"every" comment:"Make one so often, if something has changed: 1h; empty: not by time"`
+	After        uint64   `toml:"after" comment:"Make one when there are so many operations since the last; 0: not by their number"`
+	Quiet        Duration `toml:"quiet" comment:"But wait until nobody has written for so long: 30s"`
+	Environments []string `toml:"environments" comment:"Empty: all"`
+	Message      string   `toml:"message" comment:"Empty: Automatic milestone"`
+}
+
+func (m *Milestones) auto() publish.Auto {
+	return publish.Auto{Every: time.Duration(m.Every), After: m.After, Quiet: time.Duration(m.Quiet), Environments: m.Environments, Message: m.Message}
+}
+
+// Duration is a time in a file of settings: 1h30m; empty: none.
+type Duration time.Duration
+
+// UnmarshalText reads a duration.
+func (d *Duration) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*d = 0
+		return nil
+	}
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%.40q is no duration: write one such as 30s or 1h: %w", text, errkind.Invalid)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes a duration.
+func (d Duration) MarshalText() ([]byte, error) {
+	if d == 0 {
+		return nil, nil
+	}
+	return []byte(time.Duration(d).String()), nil
+}
+
 // Remote reports whether milestones go to an address, which takes the network.
 func (w *Workspace) Remote() bool {
 	to := w.Settings.Git.Repository
@@ -30,8 +70,10 @@ func (w *Workspace) Remote() bool {
 }
 
 // Milestones returns what makes the document's milestones, in the repository of the settings. author says whom they are by; nil: who asks for them.
-func (w *Workspace) Milestones(author publish.Author) *publish.Publisher {
-	return publish.New(w.Service.Document(), publish.Options{Open: w.target, Formats: w.Formats, Format: w.Settings.Git.Format, Author: author})
+func (w *Workspace) Milestones(author publish.Author, log *slog.Logger) *publish.Publisher {
+	return publish.New(w.Service.Document(), publish.Options{
+		Open: w.target, Formats: w.Formats, Format: w.Settings.Git.Format, Author: author, Auto: w.Settings.Milestones.auto(), Logger: log,
+	})
 }
 
 // target opens the repository. A folder that is none yet becomes one if begin says so; otherwise that is errkind.NotFound.

@@ -69,6 +69,7 @@ const snapshotEvery = 5000
 type Settings struct {
 	Document    string      `toml:"document"`
 	Git         Git         `toml:"git"`
+	Milestones  Milestones  `toml:"milestones"`
 	Signing     Signing     `toml:"signing"`
 	Replication Replication `toml:"replication"`
 }
@@ -245,6 +246,12 @@ func (s *Settings) read(text []byte) error {
 	}
 	if err == nil && form.Document == "" {
 		err = errors.New(`it names no document: write document = "NAME"`)
+	}
+	if err == nil {
+		auto := form.Milestones.auto()
+		if err = auto.Check(); err != nil {
+			err = fmt.Errorf("[milestones] %w", err)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%d:%d: %s: %w", line, column, strings.TrimPrefix(err.Error(), "toml: "), errkind.Invalid)
