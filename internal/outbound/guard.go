@@ -8,13 +8,19 @@ import (
 // rawConn is what a dialer shows of a connection before it connects. Nothing is done with it.
 type rawConn = syscall.RawConn
 
-const (
-	notPublic = refusal("its address is not public: the operator may allow its network with --outbound-allow")
-	notSecure = refusal("it must be asked over https: plain http is for networks that the operator allows with --outbound-allow")
-)
-
 // guard judges the addresses that are about to be connected to.
-type guard struct{ allow []netip.Prefix }
+type guard struct {
+	allow   []netip.Prefix
+	setting string // by which operators allow networks
+}
+
+func (g guard) notPublic() error {
+	return refusal("its address is not public: the operator may allow its network with " + g.setting)
+}
+
+func (g guard) notSecure() error {
+	return refusal("it must be asked over https: plain http is for networks that the operator allows with " + g.setting)
+}
 
 // controlTLS is for connections with TLS.
 func (g guard) controlTLS(network, address string) error {
@@ -22,7 +28,7 @@ func (g guard) controlTLS(network, address string) error {
 	if err != nil || g.allowed(a) || public(a) {
 		return err
 	}
-	return notPublic
+	return g.notPublic()
 }
 
 // controlPlain is for those without.
@@ -32,20 +38,20 @@ func (g guard) controlPlain(network, address string) error {
 	case err != nil || g.allowed(a):
 		return err
 	case public(a):
-		return notSecure
+		return g.notSecure()
 	}
-	return notPublic
+	return g.notPublic()
 }
 
 // parse reads the address that a socket gets: the dialer has resolved it.
 func (g guard) parse(network, address string) (netip.Addr, error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || network != "tcp4" && network != "tcp6" {
-		return netip.Addr{}, notPublic
+		return netip.Addr{}, g.notPublic()
 	}
 	a := at.Addr().Unmap() // ::ffff:127.0.0.1 is 127.0.0.1
 	if a.Zone() != "" {
-		return netip.Addr{}, notPublic // of a link
+		return netip.Addr{}, g.notPublic() // of a link
 	}
 	return a, nil
 }

@@ -48,6 +48,7 @@ const (
 type Options struct {
 	// Allow are the networks that may be reached although they are not public, and without TLS.
 	Allow        []netip.Prefix
+	AllowedBy    string         // what operators set for that, as messages call it; "": --outbound-allow
 	RootCAs      *x509.CertPool // whom to trust; nil: whom the system trusts
 	Resolver     *net.Resolver  // nil: the system's
 	MaxBodyBytes int64          // of an answer; 0: 1 MiB
@@ -76,7 +77,10 @@ func New(opts Options) *Client {
 	if opts.UserAgent == "" {
 		opts.UserAgent = "skep"
 	}
-	g := guard{allow: opts.Allow}
+	if opts.AllowedBy == "" {
+		opts.AllowedBy = "--outbound-allow"
+	}
+	g := guard{opts.Allow, opts.AllowedBy}
 	c := &Client{opts: opts, plain: transport(opts, g.controlPlain), secure: transport(opts, g.controlTLS), pause: firstPause}
 	c.http = &http.Client{Transport: roundTripper{c}, Timeout: opts.Timeout, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {

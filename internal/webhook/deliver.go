@@ -304,6 +304,9 @@ func (w *worker) event(ctx context.Context, e *Event, number uint64) (bool, erro
 	if !w.sub.matches(e) {
 		return true, nil
 	}
+	if err := w.opts.May(&w.sub); err != nil {
+		return false, w.disable(ctx, err.Error())
+	}
 	w.st.Attempts++
 	d := w.attempt(ctx, &w.sub, e)
 	if ctx.Err() != nil && d.Error != "" {
@@ -322,19 +325,23 @@ func (w *worker) event(ctx context.Context, e *Event, number uint64) (bool, erro
 	}
 	switch {
 	case d.Status == http.StatusGone:
-		w.st.Disabled = "it answered 410 Gone: nothing is wanted any more"
+		return false, w.disable(ctx, "it answered 410 Gone: nothing is wanted any more")
 	case now.Sub(*w.st.Failing) >= w.opts.GiveUp:
-		w.st.Disabled = fmt.Sprintf("it failed for %s: %s", w.opts.GiveUp, d.Error)
+		return false, w.disable(ctx, fmt.Sprintf("it failed for %s: %s", w.opts.GiveUp, d.Error))
 	}
 	pause := w.opts.MaxPause
 	if n := w.st.Attempts - 1; n < 20 { // beyond that it is more than any MaxPause
 		pause = min(pause, w.opts.FirstPause<<n)
 	}
 	w.st.Next = now.Add(pause/2 + rand.N(pause/2+1)) //nolint:gosec // it spreads load and is no secret
-	if w.st.Disabled != "" {
-		w.opts.Logger.Warn("a webhook is disabled", "webhook", w.sub.ID, "reason", w.st.Disabled)
-	}
 	return false, w.save(ctx)
+}
+
+// disable ends deliveries until somebody enables the subscription again.
+func (w *worker) disable(ctx context.Context, reason string) error {
+	w.st.Disabled = fmt.Sprintf("%.*s", maxReason, reason)
+	w.opts.Logger.WarnContext(ctx, "a webhook is disabled", "webhook", w.sub.ID, "reason", w.st.Disabled)
+	return w.save(ctx)
 }
 
 // attempt sends an event once.
@@ -378,6 +385,9 @@ func (h *Hooks) Redeliver(ctx context.Context, id string, again Delivery) (Deliv
 	s, err := h.get(ctx, id)
 	if err != nil {
 		return Delivery{}, err
+	}
+	if err := h.opts.May(&s); err != nil {
+		return Delivery{}, fmt.Errorf("redeliver to webhook %s: %w", id, err)
 	}
 	e, err := h.find(ctx, again)
 	if err != nil {

@@ -51,8 +51,11 @@ func (h *Hooks) lastPublished(ctx context.Context) (uint64, error) {
 }
 
 // Publish tells of an event that is in no Source. It is durable when Publish returns. What can be delivered of it is bounded by the store's
-// size of a value.
+// size of a value. Without subscriptions it is told to nobody: one gets what happens after it was made.
 func (h *Hooks) Publish(ctx context.Context, e Event) error {
+	if ids, err := h.ids(ctx); err != nil || len(ids) == 0 {
+		return err
+	}
 	for {
 		list, err := h.published(ctx, 0)
 		if err != nil {

@@ -50,6 +50,7 @@ const (
 	// MaxDeliveries is how many of the last attempts a subscription remembers.
 	MaxDeliveries = 50
 	maxErrorText  = 200
+	maxReason     = 400 // why a subscription is disabled
 )
 
 // Store has small named values; SwapMeta keeps one only if the one before is old, else errkind.Conflict. Documents' logs have it.
@@ -109,8 +110,10 @@ type Options struct {
 	MaxPause   time.Duration // 0: 1 h
 	GiveUp     time.Duration // how long a subscription may fail in a row; 0: 5 days
 	Poll       time.Duration // how often Run looks for subscriptions that other processes made, and for what they left; 0: 10 s
-	Now        func() time.Time
-	Logger     *slog.Logger
+	// May is asked before each delivery whether the subscription's maker may still be told; why not is why it is disabled. nil: they may.
+	May    func(s *Subscription) error
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Hooks are the subscriptions of a store. It is safe for concurrent use.
@@ -136,6 +139,9 @@ func New(store Store, source Source, client *outbound.Client, opts Options) *Hoo
 		if *d.at == 0 {
 			*d.at = d.is
 		}
+	}
+	if opts.May == nil {
+		opts.May = func(*Subscription) error { return nil }
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now

@@ -312,6 +312,44 @@ func TestGiveUp(t *testing.T) {
 	}
 }
 
+// Who may not be told any more is not, from the next event on; when they may again, nothing is lost.
+func TestMakerMayNotBeTold(t *testing.T) {
+	b, r := newBench(t), newReceiver(t)
+	var mu sync.Mutex
+	var refused error // guarded by mu
+	may := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		refused = err
+	}
+	b.opts.May = func(s *webhook.Subscription) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if s.By != "human:zara" {
+			t.Errorf("asked about %q", s.By)
+		}
+		return refused
+	}
+	h, _ := b.run(t)
+	s := add(t, h, r, webhook.Subscription{By: "human:zara"})
+	b.source.add("operation", "service.a")
+	r.wait(t, r.took(`e-1{"n":1}`))
+	may(fmt.Errorf("zara may not read all any more: %w", errkind.Forbidden))
+	b.source.add("operation", "service.b")
+	st := status(t, h, s.ID, func(st webhook.Status) bool { return st.Disabled != "" })
+	if !strings.Contains(st.Disabled, "zara may not read all any more") || len(st.Deliveries) != 1 {
+		t.Errorf("status %+v", st)
+	}
+	if _, err := h.Redeliver(t.Context(), s.ID, st.Deliveries[0]); !errors.Is(err, errkind.Forbidden) {
+		t.Errorf("redeliver: %v", err)
+	}
+	may(nil)
+	if err := h.Enable(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, r.took(`e-1{"n":1}`, `e-2{"n":2}`))
+}
+
 // What is published comes to those who subscribed before, in the form that they asked for, from whatever process runs.
 func TestPublish(t *testing.T) {
 	b, r := newBench(t), newReceiver(t)

@@ -98,7 +98,7 @@ func TestMilestones(t *testing.T) {
 		s.Apply(op)
 		log = append(log, op)
 	}
-	create := func(o milestone.Options) (*milestone.Milestone, error) {
+	create := func(o milestone.Options) (*milestone.Made, error) {
 		t.Helper()
 		p, err := milestone.Project(t.Context(), s, nil, jsonFormat{})
 		if err != nil {

@@ -35,6 +35,13 @@ type Since func(version *crdt.Dots) iter.Seq2[*config.Op, error]
 // ErrNothing says that nothing has changed since the last milestone.
 var ErrNothing = fmt.Errorf("nothing has changed since the last milestone: %w", errkind.Conflict)
 
+// Made is a new milestone, and what it did to the branch.
+type Made struct {
+	*Milestone
+	Before                   string   // where the branch was; "": it was not there
+	Added, Modified, Removed []string // files
+}
+
 // creation is a milestone being made.
 type creation struct {
 	r        Repo
@@ -59,7 +66,7 @@ type creation struct {
 //  3. The operations that the last milestone did not have are told.
 //  4. Files that differ are written, and those of the last milestone that are no more are deleted.
 //  5. The branch moves, if it is still where it was in step 1. Otherwise errkind.Conflict: nothing has happened, and it can be tried again.
-func Create(ctx context.Context, r Repo, p *Projection, log Since, o Options) (*Milestone, error) {
+func Create(ctx context.Context, r Repo, p *Projection, log Since, o Options) (*Made, error) {
 	if err := CheckSubject(o.Message); err != nil {
 		return nil, err
 	}
@@ -83,7 +90,7 @@ func Create(ctx context.Context, r Repo, p *Projection, log Since, o Options) (*
 	return m, nil
 }
 
-func (c *creation) run(ctx context.Context, log Since) (*Milestone, error) {
+func (c *creation) run(ctx context.Context, log Since) (*Made, error) {
 	if err := c.look(ctx); err != nil {
 		return nil, err
 	}
@@ -117,7 +124,22 @@ func (c *creation) run(ctx context.Context, log Since) (*Milestone, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Milestone{Commit{ID: id, Author: c.o.Author, When: c.o.When, Message: text}, c.message}, nil
+	return c.made(&Milestone{Commit{ID: id, Author: c.o.Author, When: c.o.When, Message: text}, c.message}), nil
+}
+
+func (c *creation) made(m *Milestone) *Made {
+	made := &Made{Milestone: m, Before: c.tip}
+	for _, ch := range c.changes {
+		switch {
+		case ch.Delete:
+			made.Removed = append(made.Removed, ch.Path)
+		case c.now[ch.Path] == "":
+			made.Added = append(made.Added, ch.Path)
+		default:
+			made.Modified = append(made.Modified, ch.Path)
+		}
+	}
+	return made
 }
 
 // look finds out what is on the branch.

@@ -65,7 +65,7 @@ func (r repo) edit(message string, files map[string]string) string {
 }
 
 // create makes a milestone of the document as it is.
-func (d *doc) create(tb testing.TB, r milestone.Repo, o milestone.Options) (*milestone.Milestone, error) {
+func (d *doc) create(tb testing.TB, r milestone.Repo, o milestone.Options) (*milestone.Made, error) {
 	tb.Helper()
 	p, err := milestone.Project(tb.Context(), d.state, nil, jsonFormat{})
 	if err != nil {
@@ -81,7 +81,7 @@ func (d *doc) create(tb testing.TB, r milestone.Repo, o milestone.Options) (*mil
 	return milestone.Create(tb.Context(), r, p, d.since, o)
 }
 
-func (d *doc) mustCreate(tb testing.TB, r milestone.Repo, o milestone.Options) *milestone.Milestone {
+func (d *doc) mustCreate(tb testing.TB, r milestone.Repo, o milestone.Options) *milestone.Made {
 	tb.Helper()
 	m, err := d.create(tb, r, o)
 	if err != nil {
@@ -123,6 +123,12 @@ func TestCreate(t *testing.T) {
 	if got := strings.Join(strings.Fields(r.git.Git("ls-files")), " "); got != ".conflux/milestone.json README.md production/values.txt" {
 		t.Errorf("files after the removal: %s", got)
 	}
+	said := func(m *milestone.Made) string {
+		return fmt.Sprint(m.Before == "", len(m.Added), m.Added[min(1, len(m.Added)):], m.Modified, m.Removed)
+	}
+	if got, want := said(second), "false 0 [] [.conflux/milestone.json] [development/pools.json development/routes.json production/pools.json production/routes.json staging/pools.json staging/routes.json]"; got != want || second.Before != first.ID {
+		t.Errorf("the second one after %s did %s, want %s", second.Before, got, want)
+	}
 	if second.Operations != 1 || second.Start != second.End || first.Operations != 4 {
 		t.Errorf("%d operations, and %d", first.Operations, second.Operations)
 	}
@@ -140,7 +146,7 @@ func TestCreate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(first, shown, cmp.AllowUnexported(crdt.Dots{})); diff != "" {
+	if diff := cmp.Diff(first.Milestone, shown, cmp.AllowUnexported(crdt.Dots{})); diff != "" {
 		t.Errorf("Show (-made +shown):\n%s", diff)
 	}
 	if _, err := milestone.Show(t.Context(), r, first.ID+"~"); !errors.Is(err, errkind.NotFound) {

@@ -18,7 +18,7 @@ import (
 type edited struct {
 	*doc
 	r     repo
-	first *milestone.Milestone
+	first *milestone.Made
 }
 
 func newEdited(t *testing.T) *edited {

@@ -205,7 +205,7 @@ func (p *Publisher) create(ctx context.Context, t *Target, n *wire.NewMilestone,
 	if err != nil {
 		return nil, err
 	}
-	return wireMilestone(made), nil
+	return wireMilestone(made.Milestone), nil
 }
 
 // Import has the document take over what somebody edited in Git since the last milestone, as operations by who asks for it.
