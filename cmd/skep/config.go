@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/user"
@@ -29,7 +30,7 @@ func newConfig() *cobra.Command {
 	cmd := group("config", "Configuration with many writers: typed operations that merge, milestones in Git",
 		newConfigInit(f), newConfigSet(f), newConfigBulkSet(f), newConfigGet(f), newConfigList(f), newConfigInsert(f), newConfigRemove(f),
 		newConfigMove(f), newConfigDiff(f), newConfigLog(f), newConfigBlame(f), newConfigStatus(f), newConfigPromote(f), newConfigConflicts(f),
-		newConfigResolve(f), newConfigWatch(f), newConfigMilestone(f), newConfigImport(f), newConfigExport(f), newConfigEvaluate(),
+		newConfigResolve(f), newConfigWatch(f), newConfigMilestone(f), newConfigWebhook(f), newConfigImport(f), newConfigExport(f), newConfigEvaluate(),
 		newConfigSchema(f), newConfigEnvironments(f), newConfigAuth(), newConfigKeys(f), newConfigRBAC(f), newConfigAudit(f), newConfigDaemon(f))
 	cmd.Long = `Change and read a document of configuration. It lies in a folder, in .conflux, which "skep config init" makes; no server has to run, and
 several processes may use it at the same time.
@@ -104,7 +105,9 @@ func gitName(ctx context.Context) string {
 type document struct {
 	*workspace.Workspace
 	*service.Service
+	log          *slog.Logger // of what goes wrong beside what was asked for
 	actor        config.Actor
+	named        bool // somebody said who acts; else it is the folder's owner
 	environments []wire.Environment
 	base         string // the first of them
 }
@@ -141,7 +144,8 @@ func (f *configFlags) with(cmd *cobra.Command, fn func(ctx context.Context, d *d
 		}
 	}
 	w.Service.Configure(opts)
-	d := &document{Workspace: w, Service: w.Service, actor: actor, environments: w.Service.Environments()}
+	d := &document{Workspace: w, Service: w.Service, actor: actor, named: named, environments: w.Service.Environments()}
+	d.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	d.base = d.environments[0].Name
 	if err := fn(ctx, d); err != nil {
 		return err

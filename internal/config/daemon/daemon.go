@@ -30,6 +30,7 @@ import (
 	"github.com/skep-dev/skep/internal/conns"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/limit"
+	"github.com/skep-dev/skep/internal/webhook"
 )
 
 // The limits of the daemon. Nobody has had a reason to change them.
@@ -68,6 +69,7 @@ type Daemon struct {
 	local   atomic.Bool // only this machine reaches any of its listeners
 
 	milestones *publish.Publisher
+	webhooks   *webhook.Hooks
 
 	stopping chan struct{} // closed when the daemon stops, for streams that else would go on
 	stop     func()
@@ -103,7 +105,8 @@ func New(w *workspace.Workspace, opts Options) (*Daemon, error) {
 	if err := d.openCopies(); err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
-	d.milestones = w.Milestones(nil, d.log)
+	d.webhooks = w.Webhooks(d.log)
+	d.milestones = w.Milestones(nil, d.webhooks, d.log)
 	d.api = d.newAPI()
 	return d, nil
 }
@@ -163,6 +166,7 @@ func (d *Daemon) Run(ctx context.Context, listeners ...net.Listener) error {
 	group.Go(func() error { return d.files.run(ctx) })
 	group.Go(func() error { return d.copies.run(ctx) })
 	group.Go(func() error { return d.milestones.Run(ctx) })
+	group.Go(func() error { return d.webhooks.Run(ctx) })
 	for _, ln := range listeners {
 		group.Go(func() error { return d.serve(ctx, ln) })
 	}

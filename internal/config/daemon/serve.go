@@ -66,7 +66,7 @@ func (d *Daemon) newAPI() http.Handler {
 		Prefix: "/v1",
 		Find: func(ctx huma.Context) (*rest.Caller, error) {
 			c, err := find(ctx.Context())
-			return &rest.Caller{Caller: c, Milestones: d.milestones, Keys: registry}, err
+			return &rest.Caller{Caller: c, Milestones: d.milestones, Webhooks: d.webhooks, Keys: registry}, err
 		},
 		Declare: func(o *huma.Operation) { o.BodyReadTimeout = bodyPatience },
 		Failed:  func(ctx context.Context, err error) { callOf(ctx).failed = err },

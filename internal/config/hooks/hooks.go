@@ -40,12 +40,16 @@ const (
 	Committed = "milestone"
 )
 
+var types = [...]string{Operation, Promotion, Conflict, Violated, Committed}
+
 // Limits of what an event tells. Who needs more asks for the state.
 const (
 	maxChanges    = 1000
 	maxViolations = 100
 	maxFiles      = 300
 	maxMessage    = 8 << 10 // bytes
+	// maxEvent is how large a milestone's event is, in all its forms: below oplog.MaxMetaBytes, as one of which it is kept.
+	maxEvent = 56 << 10
 	// maxRead is how many operations one Next looks at.
 	maxRead = 100
 )
@@ -234,7 +238,7 @@ func (p *Payload) event(kind, id string) (webhook.Event, error) {
 	return e, nil
 }
 
-// Milestone tells of a milestone.
+// Milestone tells of a milestone. It is durable when Milestone returns: whichever process delivers finds it.
 func Milestone(ctx context.Context, h *webhook.Hooks, document string, c Commit) error {
 	p := Payload{Timestamp: c.Time, Document: document, Milestone: &c}
 	for _, list := range []*[]string{&c.Added, &c.Modified, &c.Removed} {
@@ -245,14 +249,35 @@ func Milestone(ctx context.Context, h *webhook.Hooks, document string, c Commit)
 	if len(c.Message) > maxMessage {
 		c.Message = strings.ToValidUTF8(c.Message[:maxMessage], "")
 	}
-	e, err := p.event(Committed, document+"-milestone-"+c.Commit)
+	e, err := p.milestone()
+	if err == nil && size(&e) > maxEvent { // characters that JSON writes as six, or very long names
+		c.Added, c.Modified, c.Removed, p.Truncated = nil, nil, nil, true
+		c.Message, _, _ = strings.Cut(c.Message, "\n")
+		e, err = p.milestone()
+	}
 	if err != nil {
 		return err
 	}
-	if e.Bodies[webhook.GitHub], err = json.Marshal(pushOf(&c)); err != nil {
-		return fmt.Errorf("encode event %s: %w", e.ID, err)
-	}
 	return h.Publish(ctx, e)
+}
+
+func size(e *webhook.Event) (n int) {
+	for _, body := range e.Bodies {
+		n += len(body)
+	}
+	return n
+}
+
+// milestone makes the event of a milestone in both forms.
+func (p *Payload) milestone() (webhook.Event, error) {
+	e, err := p.event(Committed, p.Document+"-milestone-"+p.Milestone.Commit)
+	if err != nil {
+		return e, err
+	}
+	if e.Bodies[webhook.GitHub], err = json.Marshal(pushOf(p.Milestone)); err != nil {
+		return e, fmt.Errorf("encode event %s: %w", e.ID, err)
+	}
+	return e, nil
 }
 
 // push is what GitHub tells of a push, as far as those look at it who fetch a repository for it: Argo CD takes the repository's URL, the branch,

@@ -20,6 +20,7 @@ import (
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/engine"
 	"github.com/skep-dev/skep/internal/config/format"
+	"github.com/skep-dev/skep/internal/config/hooks"
 	"github.com/skep-dev/skep/internal/config/milestone"
 	"github.com/skep-dev/skep/internal/config/oplog"
 	"github.com/skep-dev/skep/internal/config/service"
@@ -27,12 +28,14 @@ import (
 	"github.com/skep-dev/skep/internal/crdt"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/webhook"
 )
 
 // Target is where milestones go, until it is released.
 type Target struct {
 	Repo    milestone.Repo
 	Branch  string
+	URL     string // as those who fetch from it write it; "": nobody knows
 	Release func() // nil: there is nothing to release
 }
 
@@ -54,8 +57,10 @@ type Options struct {
 	Format  string // of the files; "": yaml
 	Author  Author // nil: Person
 	Auto    Auto   // when Run makes milestones
-	Now     func() time.Time
-	Logger  *slog.Logger // nil: none
+	// Webhooks are told of each milestone, by whatever process they are delivered then; nil: none are.
+	Webhooks *webhook.Hooks
+	Now      func() time.Time
+	Logger   *slog.Logger // nil: none
 }
 
 // Publisher makes a document's milestones. It is safe for concurrent use.
@@ -205,7 +210,23 @@ func (p *Publisher) create(ctx context.Context, t *Target, n *wire.NewMilestone,
 	if err != nil {
 		return nil, err
 	}
+	p.tell(ctx, t, made)
 	return wireMilestone(made.Milestone), nil
+}
+
+// tell has webhooks told of a milestone. That there is one is no less true if it fails.
+func (p *Publisher) tell(ctx context.Context, t *Target, made *milestone.Made) {
+	if p.opts.Webhooks == nil {
+		return
+	}
+	ctx = context.WithoutCancel(ctx) // who asked may be gone: the milestone is there
+	err := hooks.Milestone(ctx, p.opts.Webhooks, p.doc.Name(), hooks.Commit{
+		Commit: made.ID, Before: made.Before, Repository: t.URL, Branch: t.Branch, Message: made.Commit.Message, Time: made.When,
+		Environments: made.Environments, Operations: made.Operations, Added: made.Added, Modified: made.Modified, Removed: made.Removed,
+	})
+	if err != nil {
+		p.opts.Logger.WarnContext(ctx, "webhooks are not told of a milestone", "commit", made.ID, "error", err)
+	}
 }
 
 // Import has the document take over what somebody edited in Git since the last milestone, as operations by who asks for it.

@@ -48,6 +48,7 @@ func Register(api huma.API, m Mount) {
 	a.environments()
 	a.history()
 	a.milestones()
+	a.webhooks()
 	a.watch()
 }
 

@@ -322,3 +322,44 @@ func ParsePath(entity, field string) (entityID, fieldName, key string, err error
 	}
 	return entity, field, key, nil
 }
+
+// NewWebhook is a subscription that is wanted.
+type NewWebhook struct {
+	URL          string   `json:"url" doc:"https://HOST/PATH. Addresses that are not public, and plain http, are for networks that the operator allows"`
+	Secret       string   `json:"secret,omitempty" doc:"What requests are signed with: whsec_ and base64, or 24 to 200 printable characters; none: a new one"`
+	Events       []string `json:"events,omitempty" doc:"operation, promotion, conflict, violation, milestone, with * for any text; none: all"`
+	Entities     []string `json:"entities,omitempty" doc:"TYPE.ID, with * for any text; none: all"`
+	Environments []string `json:"environments,omitempty" doc:"None: all"`
+	Format       string   `json:"format,omitempty" doc:"github: milestones only, as GitHub tells of a push"`
+}
+
+// Webhook is a subscription, and how it does.
+type Webhook struct {
+	ID           string   `json:"id"`
+	URL          string   `json:"url"`
+	Secret       string   `json:"secret,omitempty" doc:"In the answer that makes it, and never again"`
+	Events       []string `json:"events" doc:"None: all"`
+	Entities     []string `json:"entities" doc:"None: all"`
+	Environments []string `json:"environments" doc:"None: all"`
+	Format       string   `json:"format,omitempty"`
+	CreatedAt    string   `json:"created_at"`
+	CreatedBy    string   `json:"created_by,omitempty" doc:"CLASS:ID"`
+	Cursor       uint64   `json:"cursor" doc:"The seq of the last operation that it was told of, or that is not for it"`
+	Missed       uint64   `json:"missed,omitempty" doc:"Milestones that were dropped before they could be delivered"`
+	FailingSince string   `json:"failing_since,omitempty"`
+	Attempts     int      `json:"attempts,omitempty" doc:"For the event that is next"`
+	NextAttempt  string   `json:"next_attempt,omitempty"`
+	Disabled     string   `json:"disabled,omitempty" doc:"Why nothing is sent until somebody enables it"`
+}
+
+// Delivery is an attempt to tell of an event.
+type Delivery struct {
+	Event     string `json:"event" doc:"Its ID, which the receiver gets as webhook-id"`
+	Type      string `json:"type"`
+	At        string `json:"at"`
+	Attempt   int    `json:"attempt"`
+	Status    int    `json:"status,omitempty" doc:"Of the answer; none: there was no answer"`
+	Error     string `json:"error,omitempty" doc:"None: it was taken"`
+	TookMS    int64  `json:"took_ms"`
+	Delivered bool   `json:"delivered"`
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/skep-dev/skep/internal/config/gitrepo"
 	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/webhook"
 )
 
 // gitCache is the folder in which git keeps what it needs of a remote repository.
@@ -69,10 +70,11 @@ func (w *Workspace) Remote() bool {
 	return ok && len(host) > 1 && !strings.ContainsAny(host, `/\`) // and C:\ is a drive
 }
 
-// Milestones returns what makes the document's milestones, in the repository of the settings. author says whom they are by; nil: who asks for them.
-func (w *Workspace) Milestones(author publish.Author, log *slog.Logger) *publish.Publisher {
+// Milestones returns what makes the document's milestones, in the repository of the settings. author says whom they are by; nil: who asks for
+// them. Webhooks are told of each.
+func (w *Workspace) Milestones(author publish.Author, told *webhook.Hooks, log *slog.Logger) *publish.Publisher {
 	return publish.New(w.Service.Document(), publish.Options{
-		Open: w.target, Formats: w.Formats, Format: w.Settings.Git.Format, Author: author, Auto: w.Settings.Milestones.auto(), Logger: log,
+		Open: w.target, Formats: w.Formats, Format: w.Settings.Git.Format, Author: author, Auto: w.Settings.Milestones.auto(), Webhooks: told, Logger: log,
 	})
 }
 
@@ -82,7 +84,7 @@ func (w *Workspace) target(ctx context.Context, begin bool) (publish.Target, err
 	opts := gitrepo.Options{Push: g.Push, Sign: g.Sign}
 	if w.Remote() {
 		repo, err := gitrepo.Remote(ctx, g.Repository, w.File(gitCache), opts)
-		return publish.Target{Repo: repo, Branch: cmp.Or(g.Branch, "main")}, err
+		return publish.Target{Repo: repo, Branch: cmp.Or(g.Branch, "main"), URL: w.fetchedFrom()}, err
 	}
 	dir := g.Repository
 	if !filepath.IsAbs(dir) {
@@ -96,7 +98,7 @@ func (w *Workspace) target(ctx context.Context, begin bool) (publish.Target, err
 	if err == nil && branch == "" {
 		branch, err = repo.Branch(ctx)
 	}
-	return publish.Target{Repo: repo, Branch: branch}, err
+	return publish.Target{Repo: repo, Branch: branch, URL: w.fetchedFrom()}, err
 }
 
 // isRepository reports whether a folder is the top of a repository, with files or without.

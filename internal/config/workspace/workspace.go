@@ -36,6 +36,7 @@ import (
 	"github.com/skep-dev/skep/internal/config/oplog"
 	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/outbound"
 )
 
 // Folder is the name of the folder that has a workspace's files.
@@ -70,6 +71,7 @@ type Settings struct {
 	Document    string      `toml:"document"`
 	Git         Git         `toml:"git"`
 	Milestones  Milestones  `toml:"milestones"`
+	Webhooks    Webhooks    `toml:"webhooks"`
 	Signing     Signing     `toml:"signing"`
 	Replication Replication `toml:"replication"`
 }
@@ -100,6 +102,7 @@ type Workspace struct {
 	Settings Settings
 	Service  *service.Service
 	log      oplog.Log
+	client   *outbound.Client // to whom webhooks are
 }
 
 // File returns the path of one of the workspace's files.
@@ -287,6 +290,7 @@ func (w *Workspace) open(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("open workspace: %w", err), w.log.Close())
 	}
 	w.Service = service.New(doc, service.Options{})
+	w.client = w.Settings.client()
 	return nil
 }
 
@@ -365,4 +369,7 @@ func (w *Workspace) Keep(ctx context.Context) error {
 }
 
 // Close releases what the workspace holds.
-func (w *Workspace) Close() error { return w.log.Close() }
+func (w *Workspace) Close() error {
+	w.client.Close()
+	return w.log.Close()
+}
