@@ -38,6 +38,19 @@ func Somewhere(p Principal, a Action, r Resource) bool {
 	return q.granted()
 }
 
+// Everywhere reports whether the principal may do something with all resources of a kind, of one environment if r.At is one: nothing denies
+// it of some of them.
+func Everywhere(p Principal, a Action, r Resource) bool {
+	number := a.number()
+	if number < 0 || !throughToken(&p, &actions[number], &r, nil) || suspended(&p, &r, nil) {
+		return false
+	}
+	q := ask(&p, number, &r, nil)
+	granted := q.granted()
+	q.anywhere = true
+	return granted && !q.denied()
+}
+
 // Decision is an answer with its reasons.
 type Decision struct {
 	Allowed bool
@@ -185,7 +198,7 @@ type question struct {
 	bit    actionSet
 	row    *actionRow
 
-	anywhere bool // it is about any resource of the kind
+	anywhere bool // it is about any resource of the kind, and of r.At if that is not empty
 }
 
 // ask makes a question of an action, by its number. It folds the resource's path if that is a name.
@@ -199,11 +212,19 @@ func ask(p *Principal, number int, r *Resource, t *trace) question {
 
 // concerns reports whether a statement is about the question's action and resource.
 func (q *question) concerns(s *permission) bool {
-	if s.actions&q.bit != 0 && (s.pattern.matches(q.r, q.kind) || q.anywhere && (s.pattern.kind == q.kind || s.pattern.kind == anyKind)) {
+	if s.actions&q.bit != 0 && q.names(s.pattern) {
 		return true
 	}
 	// To start a push is to push to some reference, and which one is not known yet.
 	return q.bit == repoWrite && q.r.At == "" && s.actions&refActions != 0 && s.pattern.matchesPath(q.r, q.kind)
+}
+
+// names reports whether a pattern names the question's resource, or some of the kind.
+func (q *question) names(p *Pattern) bool {
+	if !q.anywhere {
+		return p.matches(q.r, q.kind)
+	}
+	return (p.kind == q.kind || p.kind == anyKind) && (q.r.At == "" || p.anyAt || p.at.match(q.r.At))
 }
 
 func (q *question) denied() bool {
@@ -219,7 +240,7 @@ func (q *question) denied() bool {
 		for i := range g.Doc.denials {
 			d := &g.Doc.denials[i]
 			// Whoever may not push to one reference may still start to push to another.
-			if d.actions&q.bit == 0 || !d.pattern.matches(q.r, q.kind) || !d.pattern.anyAt && q.r.At == "" && q.kind == KindRepo {
+			if d.actions&q.bit == 0 || !q.names(d.pattern) || !d.pattern.anyAt && q.r.At == "" && q.kind == KindRepo {
 				if q.t != nil {
 					q.t.step(Passes, g.name(&d.permission, "denial"), "it is about other actions or resources")
 				}

@@ -67,3 +67,38 @@ roles = ["all"]
 		}
 	}
 }
+
+// TestEverywhere: who is denied one field does not have all.
+func TestEverywhere(t *testing.T) {
+	const acme id.Tenant = "ten_acme"
+	doc, err := policy.Parse([]byte(`[policy]
+version = 1
+
+[[deny]]
+actions = ["config.read"]
+resource = "config/service/*.password@production"
+except = { actors = ["admin"] }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := func(name string, role policy.Role) policy.Principal {
+		return policy.Principal{ID: "usr_1", Name: name, Class: policy.Human, Scope: policy.ScopeRead, Roles: map[id.Tenant]policy.Role{acme: role}}
+	}
+	for _, tt := range []struct {
+		p    policy.Principal
+		env  string
+		want bool
+	}{
+		{reader("rita", policy.Reader), "production", false},
+		{reader("rita", policy.Reader), "", false},
+		{reader("rita", policy.Reader), "staging", true},
+		{reader("admin", policy.Reader), "production", true},
+		{reader("gus", policy.Guest), "staging", false},
+	} {
+		r := policy.Resource{Kind: policy.KindConfig, Tenant: []id.Tenant{acme}, Rules: []policy.Rules{{Tenant: acme, Path: "acme", Doc: doc}}, Path: "/", At: tt.env}
+		if got := policy.Everywhere(tt.p, policy.ConfigRead, r); got != tt.want {
+			t.Errorf("%s in %q: %t, want %t", tt.p.Name, tt.env, got, tt.want)
+		}
+	}
+}
