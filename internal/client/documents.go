@@ -27,7 +27,7 @@ type DocumentMilestones struct {
 	Repo         string   `json:"repo" maxLength:"600" doc:"TENANT/NAME of a repository of this server" example:"acme/shop-config"`
 	Branch       string   `json:"branch" required:"false" maxLength:"250" doc:"Default: main"`
 	Format       string   `json:"format" required:"false" maxLength:"100" doc:"Of the files: yaml (the default), json, toml, kdl, xml or hcl"`
-	Every        string   `json:"every,omitempty" maxLength:"100" example:"15m" doc:"As often, if something has changed: a duration, or the five fields of cron"`
+	Every        string   `json:"every,omitempty" maxLength:"100" example:"15m" doc:"As often, if something has changed: a duration of a minute or more"`
 	After        int      `json:"after,omitempty" minimum:"0" doc:"After so many operations"`
 	Quiet        string   `json:"quiet,omitempty" maxLength:"40" example:"30s" doc:"Wait until nothing has been written for so long"`
 	Environments []string `json:"environments,omitempty" maxItems:"100" doc:"Only these. Default: all"`

@@ -251,6 +251,25 @@ func (c *Control) UpdateDocument(ctx context.Context, d id.Document, change func
 	return out, nil
 }
 
+// ActivateDocument notes that a document does something without being asked. It stays so: to look now and then costs little.
+func (c *Control) ActivateDocument(ctx context.Context, d id.Document) error {
+	var found Document
+	err := c.db.Read(ctx, func(q conn) (err error) {
+		found, err = documentBy(q, string(d), "WHERE document_id = ?", d)
+		return err
+	})
+	if err == nil && !found.Active {
+		// No entry of the audit log: whoever is told something has been put there by an operation of their own.
+		err = c.db.Write(ctx, func(q conn) error {
+			return q.Exec("UPDATE document SET active = 1 WHERE tenant_id = ? AND document_id = ?", found.Tenant, d)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("activate document: %w", err)
+	}
+	return nil
+}
+
 // DeleteDocument forgets a document. Its log is then garbage.
 func (c *Control) DeleteDocument(ctx context.Context, d id.Document) error {
 	err := c.change(ctx, func(q *txn) error {

@@ -1,10 +1,12 @@
 package control_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,4 +139,50 @@ func testDocuments(t *testing.T, db backend) {
 	wantKind(t, "delete it again", c.DeleteDocument(ctx, shop.ID), errkind.NotFound)
 	_, err = c.Document(ctx, shop.ID)
 	wantKind(t, "a deleted one", err, errkind.NotFound)
+}
+
+// TestDocumentsKey: a tenant has one, which its administrators neither see nor can delete, and which goes on with another master key.
+func TestDocumentsKey(t *testing.T) { onEach(t, testDocumentsKey) }
+
+func testDocumentsKey(t *testing.T, db backend) {
+	where := db.fresh(t)
+	c := withKeys(t, where, 1)
+	ctx := t.Context()
+	acme, other := tenant(t, c, "acme"), tenant(t, c, "other")
+	keys := make([][]byte, 8)
+	var group sync.WaitGroup
+	for i := range keys {
+		group.Go(func() {
+			key, err := c.DocumentsKey(ctx, acme.ID)
+			if keys[i] = key; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for _, key := range keys {
+		if len(key) != 32 || !bytes.Equal(key, keys[0]) {
+			t.Errorf("keys %x and %x", keys[0], key)
+		}
+	}
+	another, err := c.DocumentsKey(ctx, other.ID)
+	if must0(t, err); bytes.Equal(another, keys[0]) {
+		t.Error("two tenants have one key")
+	}
+	of := control.SecretOwner{Tenant: acme.ID}
+	list, err := c.Secrets(ctx, of)
+	if must0(t, err); len(list) != 0 {
+		t.Errorf("listed: %+v", list)
+	}
+	_, err = c.SetSecret(ctx, of, "documents", []byte("mine"), "usr_x")
+	wantKind(t, "set it", err, errkind.Invalid)
+	wantKind(t, "delete it", c.DeleteSecret(ctx, of, "documents"), errkind.NotFound)
+
+	c = withKeys(t, where, 2, 1)
+	must0(t, second(c.ReplaceKeys(ctx)))
+	c = withKeys(t, where, 2)
+	again, err := c.DocumentsKey(ctx, acme.ID)
+	if must0(t, err); !bytes.Equal(again, keys[0]) {
+		t.Error("with another master key it is another one")
+	}
 }

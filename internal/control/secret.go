@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strconv"
 	"time"
@@ -206,6 +207,30 @@ func (c *Control) openSecret(ctx context.Context, at secretRow) ([]byte, error) 
 	return value, nil
 }
 
+// documentsKey is the name of a secret of tenants that is the server's own. In lower case it is no name that anybody could choose.
+const documentsKey = "documents"
+
+// DocumentsKey returns the key with which what must not be read in the logs of a tenant's documents is encrypted: 32 random bytes, made at
+// the first call. It is wrapped by the master key, and anew when that is replaced, as all secrets are.
+func (c *Control) DocumentsKey(ctx context.Context, t id.Tenant) ([]byte, error) {
+	at := secretRow{SecretOwner{Tenant: t}, documentsKey, 1}
+	for {
+		key, err := c.openSecret(ctx, at)
+		if errkind.Of(err) != errkind.NotFound {
+			return key, err
+		}
+		key = make([]byte, 32)
+		rand.Read(key) // never fails: crypto/rand ends the process instead
+		_, err = c.addSecret(ctx, at.SecretOwner, at.name, key, "", ", for the documents of the tenant")
+		if err == nil {
+			return key, nil
+		}
+		if errkind.Of(err) != errkind.Conflict { // somebody else made one
+			return nil, fmt.Errorf("make a key for documents: %w", err)
+		}
+	}
+}
+
 // Secrets lists an owner's secrets by name, each with its versions, the newest first.
 func (c *Control) Secrets(ctx context.Context, o SecretOwner) (out [][]Secret, err error) {
 	err = c.db.Read(ctx, func(q conn) error {
@@ -214,7 +239,7 @@ func (c *Control) Secrets(ctx context.Context, o SecretOwner) (out [][]Secret, e
 			return err
 		}
 		for r, err := range q.Query(`SELECT name, version, principal_id, created FROM secret
-			WHERE tenant_id = ? AND owner = ? ORDER BY name, version DESC`, o.Tenant, o.Repo) {
+			WHERE tenant_id = ? AND owner = ? AND name <> ? ORDER BY name, version DESC`, o.Tenant, o.Repo, documentsKey) {
 			if err != nil {
 				return err
 			}
@@ -231,6 +256,9 @@ func (c *Control) Secrets(ctx context.Context, o SecretOwner) (out [][]Secret, e
 
 // DeleteSecret deletes a secret with all its versions.
 func (c *Control) DeleteSecret(ctx context.Context, o SecretOwner, name string) error {
+	if name == documentsKey {
+		return fmt.Errorf("delete secret: %w", notFound("secret "+name))
+	}
 	err := c.change(ctx, func(q *txn) error {
 		if err := recordSecret(q, "delete", secretRow{SecretOwner: o, name: clip(name)}, ""); err != nil {
 			return err

@@ -9,7 +9,6 @@ import (
 	"github.com/skep-dev/skep/internal/config/engine"
 	"github.com/skep-dev/skep/internal/config/hosted"
 	"github.com/skep-dev/skep/internal/config/oplog"
-	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
@@ -32,10 +31,7 @@ func (n *Node) openDocuments(ctx context.Context) (err error) {
 		return err
 	}
 	n.documents = hosted.New(n.logs, hosted.Options{
-		Shared: n.opts.Documents != "", Log: n.opts.Log,
-		Target: func(ctx context.Context, d control.Document, begin bool) (publish.Target, error) {
-			return n.server.MilestoneTarget(ctx, d, begin)
-		},
+		Control: n.control, Host: func() hosted.Host { return n.server }, Outbound: n.outbound, Shared: n.opts.Documents != "", Log: n.opts.Log,
 	})
 	return nil
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -127,14 +128,17 @@ type standingIn struct {
 
 // Allow decides one question.
 func (a *documentAccess) Allow(_ config.Actor, action policy.Action, entity, field, env string) bool {
-	who := a.who.Load()
-	r := who.config
+	return a.who.Load().allow(action, entity, field, cmp.Or(env, a.base))
+}
+
+func (w *standingIn) allow(action policy.Action, entity, field, env string) bool {
+	r := w.config
 	typ, name, _ := strings.Cut(entity, ".")
 	r.Path, r.Field, r.At = typ+"/"+name, field, env
-	if env == "" {
-		r.At = a.base
+	if entity == "" && field == "" {
+		return policy.Everywhere(w.principal, action, r) // it is about all that there is
 	}
-	return policy.Allow(who.principal, action, r)
+	return policy.Allow(w.principal, action, r)
 }
 
 // revision tells apart what decisions come from: with the same one, they are the same.
@@ -173,7 +177,48 @@ func (s *Server) openDocument(ctx context.Context, r *http.Request, d control.Do
 		}
 		return err
 	}
-	return &rest.Caller{Caller: caller, Milestones: doc.Publisher, Keys: noKeys, Release: doc.Release}, nil
+	return &rest.Caller{Caller: caller, Milestones: doc.Publisher, Webhooks: doc.Webhooks, Keys: noKeys, Release: doc.Release}, nil
+}
+
+// DocumentAccess answers questions about what somebody may do with a document of whom only the name is known, as the log has it: for webhooks,
+// whose makers are asked about each time that they are told something.
+func (s *Server) DocumentAccess(ctx context.Context, d control.Document, base func() string) service.Access {
+	return namedAccess{s, ctx, d.Tenant, base}
+}
+
+type namedAccess struct {
+	server *Server
+	ctx    context.Context //nolint:containedctx // service.Access has none to give
+	tenant id.Tenant
+	base   func() string
+}
+
+// Allow decides one question. Who is not to be found may do nothing.
+func (n namedAccess) Allow(a config.Actor, action policy.Action, entity, field, env string) bool {
+	who, err := n.server.named(n.ctx, a.ID)
+	if err != nil {
+		return false
+	}
+	res, err := n.server.configResource(n.ctx, n.tenant)
+	if err != nil {
+		return false
+	}
+	if env == "" {
+		env = n.base()
+	}
+	return (&standingIn{who, res}).allow(action, entity, field, env)
+}
+
+// named finds a principal by its name, as policy sees it: one that is registered, or for whom an issuer speaks.
+func (s *Server) named(ctx context.Context, name string) (policy.Principal, error) {
+	p, err := s.control.PrincipalByName(ctx, name)
+	if errkind.Of(err) == errkind.NotFound {
+		return s.control.SignedActor(ctx, name)
+	}
+	if err != nil {
+		return policy.Principal{}, err
+	}
+	return s.control.Actor(ctx, p.ID)
 }
 
 // noKeys: who writes to a hosted document is known by a credential. Signatures are kept with the operations.
@@ -248,7 +293,11 @@ func (s *Server) MilestoneTarget(ctx context.Context, d control.Document, begin 
 	if err != nil {
 		return publish.Target{}, noTarget(err)
 	}
-	return publish.Target{Repo: cellrepo.New(cell, cellrepo.Options{Writer: w}), Branch: to.Branch, Release: cell.Release}, nil
+	url := ""
+	if s.opts.PublicURL != "" {
+		url = s.opts.PublicURL + "/" + r.Path + ".git"
+	}
+	return publish.Target{Repo: cellrepo.New(cell, cellrepo.Options{Writer: w}), Branch: to.Branch, URL: url, Release: cell.Release}, nil
 }
 
 // noTarget says of a repository that cannot be had which one is meant: it is not the one of the request's path.

@@ -4,16 +4,23 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/server"
+	"github.com/skep-dev/skep/internal/webhook"
 )
 
 const shopSchema = `name = "shop"
@@ -325,5 +332,136 @@ func TestSuspendedDocuments(t *testing.T) {
 	}
 	if status, text := s.config(owner, "POST", "/ops", setImage); status != http.StatusForbidden && status != http.StatusNotFound {
 		t.Errorf("write in a suspended tenant = %d %s", status, text)
+	}
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for !holds() {
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("it never came to it: %s", what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// TestAutomaticMilestones: a document makes them by itself, as who wanted them, for as long as they may.
+func TestAutomaticMilestones(t *testing.T) {
+	s := startSite(t, server.Options{})
+	s.repo("default", "shop-config", client.Private)
+	tenant := s.defaultTenant()
+	owner := s.member("olga", tenant.ID, policy.Owner)
+	s.shop(nil)
+	update := func(m client.DocumentMilestones) error {
+		_, err := s.api(owner).UpdateDocument(t.Context(), "default", "shop", client.UpdateDocument{Milestones: &m})
+		return err
+	}
+	wantKind(t, "every second", update(client.DocumentMilestones{Repo: "default/shop-config", Every: "1s"}), errkind.Invalid)
+	wantKind(t, "every so often", update(client.DocumentMilestones{Repo: "default/shop-config", Every: "often"}), errkind.Invalid)
+	wantKind(t, "in no repository", update(client.DocumentMilestones{Repo: "default/none", After: 1}), errkind.Conflict)
+	if err := update(client.DocumentMilestones{Repo: "default/shop-config", After: 1, Message: "by itself"}); err != nil {
+		t.Fatal(err)
+	}
+	write := func(image string) {
+		t.Helper()
+		if status, text := s.config(owner, "POST", "/ops", strings.ReplaceAll(setImage, "api:2", image)); status != http.StatusCreated {
+			t.Fatalf("write = %d %s", status, text)
+		}
+	}
+	has := func(image string) func() bool {
+		return func() bool {
+			_, text := s.config(owner, "GET", "/milestones", "")
+			return strings.Contains(text, image)
+		}
+	}
+	write("api:7")
+	eventually(t, "a milestone with api:7", has("api:7"))
+	if _, text := s.config(owner, "GET", "/milestones", ""); !strings.Contains(text, `"message":"by itself"`) {
+		t.Errorf("milestones: %s", text)
+	}
+	// Who wanted them goes: the next one is refused, and the status says so.
+	p := result(s.control.PrincipalByName(t.Context(), "olga"))(t)
+	if err := s.control.SetMember(t.Context(), tenant.ID, p.ID, policy.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if status, text := s.config(s.admin, "POST", "/ops", strings.ReplaceAll(setImage, "api:2", "api:8")); status != http.StatusCreated {
+		t.Fatalf("write = %d %s", status, text)
+	}
+	eventually(t, "a refusal", func() bool {
+		_, text := s.config(s.admin, "GET", "/status", "")
+		return strings.Contains(text, "may not write to the repository for milestones")
+	})
+	if has("api:8")() {
+		t.Error("a milestone was made by who may not")
+	}
+}
+
+// TestWebhooksOfDocuments: they tell what happens, for as long as who wanted it may know, and their secrets are nowhere to be read.
+func TestWebhooksOfDocuments(t *testing.T) {
+	got := make(chan string, 100)
+	var secret atomic.Value
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if key, _ := secret.Load().(string); err == nil {
+			err = webhook.Verify(key, r.Header, body, time.Now())
+		}
+		if err != nil {
+			t.Errorf("delivery: %v", err)
+		}
+		got <- string(body)
+	}))
+	t.Cleanup(receiver.Close)
+	s := startSite(t, server.Options{Outbound: outbound.New(outbound.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})})
+	tenant := s.defaultTenant()
+	owner, writer := s.member("olga", tenant.ID, policy.Owner), s.member("wim", tenant.ID, policy.Writer)
+	s.shop(nil)
+	add := fmt.Sprintf(`{"url": %q, "events": ["operation"]}`, receiver.URL)
+	if status, text := s.config(writer, "POST", "/webhooks", add); status != http.StatusForbidden {
+		t.Errorf("a writer's webhook = %d %s", status, text)
+	}
+	status, text := s.config(owner, "POST", "/webhooks", add)
+	var made struct{ ID, Secret string }
+	if err := json.Unmarshal([]byte(text), &made); err != nil || status != http.StatusCreated || made.Secret == "" {
+		t.Fatalf("add = %d %s, %v", status, text, err)
+	}
+	secret.Store(made.Secret)
+	if _, text := s.config(owner, "GET", "/webhooks", ""); !strings.Contains(text, made.ID) || strings.Contains(text, made.Secret) {
+		t.Errorf("list: %s", text)
+	}
+	d := result(s.control.DocumentByName(t.Context(), tenant.ID, "shop"))(t)
+	log := result(s.logs.Open(t.Context(), string(d.ID)))(t)
+	for _, m := range result(log.ListMeta(t.Context(), "webhook/", "", 0))(t) {
+		if strings.Contains(string(m.Value), made.Secret) || strings.Contains(string(m.Value), receiver.URL) {
+			t.Errorf("%s is readable: %s", m.Key, m.Value)
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	if status, text := s.config(writer, "POST", "/ops", setImage); status != http.StatusCreated {
+		t.Fatalf("write = %d %s", status, text)
+	}
+	if event := <-got; !strings.Contains(event, `"api:2"`) || !strings.Contains(event, `"wim"`) {
+		t.Errorf("delivered %s", event)
+	}
+
+	// Who wanted it is no owner any more.
+	p := result(s.control.PrincipalByName(t.Context(), "olga"))(t)
+	if err := s.control.SetMember(t.Context(), tenant.ID, p.ID, policy.Writer); err != nil {
+		t.Fatal(err)
+	}
+	if status, text := s.config(writer, "POST", "/ops", strings.ReplaceAll(setImage, "api:2", "api:3")); status != http.StatusCreated {
+		t.Fatalf("write = %d %s", status, text)
+	}
+	eventually(t, "the webhook is disabled", func() bool {
+		_, text := s.config(s.admin, "GET", "/webhooks/"+made.ID, "")
+		return strings.Contains(text, `"disabled"`)
+	})
+	select {
+	case event := <-got:
+		t.Errorf("delivered to who may not know: %s", event)
+	default:
 	}
 }

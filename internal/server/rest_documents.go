@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/config/hosted"
 	"github.com/skep-dev/skep/internal/config/rest"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/id"
@@ -91,10 +92,12 @@ func (a *restAPI) milestonesIn(ctx context.Context, p policy.Principal, in *clie
 	if err != nil {
 		return m, noTarget(err)
 	}
-	return control.Milestones{
+	m = control.Milestones{
 		Repo: r.ID, By: p.ID, Branch: branch.Short(), Format: cmp.Or(in.Format, "yaml"), Every: in.Every, After: in.After, Quiet: in.Quiet,
 		Environments: in.Environments, Message: in.Message,
-	}, nil
+	}
+	_, err = hosted.Auto(&m)
+	return m, err
 }
 
 func (a *restAPI) createDocument(ctx context.Context, p policy.Principal, in *struct {
@@ -170,7 +173,7 @@ func (a *restAPI) updateDocument(ctx context.Context, p policy.Principal, in *st
 		}
 		if in.Body.Milestones != nil {
 			d.Milestones = m
-			d.Active = m.Automatic()
+			d.Active = d.Active || m.Automatic()
 		}
 		return nil
 	})

@@ -19,9 +19,9 @@ import (
 	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config/hosted"
 	"github.com/skep-dev/skep/internal/config/oplog"
-	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/secret"
@@ -41,6 +41,7 @@ type site struct {
 	log     *logBuffer
 	server  *server.Server
 	meter   *usage.Meter // flushed by tests alone
+	logs    oplog.Store  // of documents
 }
 
 // startSite starts a server that the test ends.
@@ -64,32 +65,38 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var srv *server.Server
-	opts.Documents = hosted.New(oplog.NewMemory(), hosted.Options{Target: func(ctx context.Context, d control.Document, begin bool) (publish.Target, error) {
-		return srv.MilestoneTarget(ctx, d, begin)
-	}})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
 	logs := &logBuffer{}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if opts.Outbound == nil {
+		opts.Outbound = outbound.New(outbound.Options{})
+	}
+	documents := oplog.NewMemory()
+	var srv *server.Server
+	opts.Documents = hosted.New(documents, hosted.Options{Control: ctl, Host: func() hosted.Host { return srv }, Outbound: opts.Outbound, Log: opts.Log})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
 	}
 	if opts.DrainTimeout == 0 {
 		opts.DrainTimeout = 5 * time.Second
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context()))
-	rtDone, srvDone := make(chan error, 1), make(chan error, 1)
+	rtDone, docsDone, srvDone := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	rtCtx, stopRouter := context.WithCancel(ctx)
 	go func() { rtDone <- rt.Run(rtCtx) }()
 	srv = server.New(ctl, rt, opts)
+	go func() { docsDone <- opts.Documents.Run(ctx) }()
 	go func() { srvDone <- srv.Run(ctx, ln); close(srvDone) }()
-	s := &site{t: tb, url: "http://" + ln.Addr().String(), host: ln.Addr().String(), control: ctl, admin: admin, stop: stop, ended: srvDone, log: logs, server: srv, meter: meter}
+	s := &site{t: tb, url: "http://" + ln.Addr().String(), host: ln.Addr().String(), control: ctl, admin: admin, stop: stop, ended: srvDone, log: logs, server: srv, meter: meter, logs: documents}
 	tb.Cleanup(func() {
 		stop()
 		if err := <-srvDone; err != nil {
 			tb.Errorf("server ended with %v", err)
+		}
+		if err := <-docsDone; err != nil {
+			tb.Errorf("documents ended with %v", err)
 		}
 		opts.Documents.Close()
 		stopRouter()

@@ -166,11 +166,11 @@ func (h *Hooks) changes() <-chan struct{} {
 	return h.changed
 }
 
-// The names of values: a subscription, and what became of it.
-const (
-	keySub   = "webhook/sub/"
-	keyState = "webhook/state/"
-)
+// KeySubscription is how the names of values begin that are subscriptions.
+const KeySubscription = "webhook/sub/"
+
+// keyState is how those begin that say what became of one.
+const keyState = "webhook/state/"
 
 // Add makes a subscription, which gets what happens from now on. The answer has its ID and its secret.
 func (h *Hooks) Add(ctx context.Context, s Subscription) (Subscription, error) {
@@ -201,7 +201,7 @@ func (h *Hooks) Add(ctx context.Context, s Subscription) (Subscription, error) {
 	if err := h.put(ctx, keyState+s.ID, nil, &st); err != nil {
 		return Subscription{}, fmt.Errorf("webhook: %w", err)
 	}
-	if err := h.put(ctx, keySub+s.ID, nil, &s); err != nil {
+	if err := h.put(ctx, KeySubscription+s.ID, nil, &s); err != nil {
 		return Subscription{}, fmt.Errorf("webhook: %w", err)
 	}
 	h.wake()
@@ -252,12 +252,12 @@ func anyMatches(patterns, names []string) bool {
 }
 
 func (h *Hooks) ids(ctx context.Context) ([]string, error) {
-	keys, err := h.store.Keys(ctx, keySub, "")
+	keys, err := h.store.Keys(ctx, KeySubscription, "")
 	if err != nil {
 		return nil, fmt.Errorf("list webhooks: %w", err)
 	}
 	for i := range keys {
-		keys[i] = strings.TrimPrefix(keys[i], keySub)
+		keys[i] = strings.TrimPrefix(keys[i], KeySubscription)
 	}
 	return keys, nil
 }
@@ -294,7 +294,7 @@ func (h *Hooks) get(ctx context.Context, id string) (s Subscription, err error) 
 	if !isID(id) {
 		return s, noHook(id)
 	}
-	_, err = h.read(ctx, keySub+id, &s)
+	_, err = h.read(ctx, KeySubscription+id, &s)
 	if errors.Is(err, errkind.NotFound) {
 		err = noHook(id)
 	}
@@ -314,7 +314,7 @@ func (h *Hooks) Remove(ctx context.Context, id string) error {
 	if _, err := h.get(ctx, id); err != nil {
 		return err
 	}
-	for _, key := range []string{keySub + id, keyState + id} {
+	for _, key := range []string{KeySubscription + id, keyState + id} {
 		if err := h.store.DeleteMeta(ctx, key); err != nil {
 			return fmt.Errorf("remove webhook %s: %w", id, err)
 		}

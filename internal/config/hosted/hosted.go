@@ -1,6 +1,6 @@
 // Package hosted runs the documents of a server's tenants.
 //
-//	docs := hosted.New(store, hosted.Options{Target: target})
+//	docs := hosted.New(store, hosted.Options{Control: ctl, Host: host, Outbound: client})
 //	err = docs.Create(ctx, record, schema, actor)
 //	d, err := docs.Use(ctx, record)
 //	defer d.Release()
@@ -23,9 +23,12 @@ import (
 	"github.com/skep-dev/skep/internal/config/engine"
 	"github.com/skep-dev/skep/internal/config/oplog"
 	"github.com/skep-dev/skep/internal/config/publish"
+	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/outbound"
+	"github.com/skep-dev/skep/internal/webhook"
 )
 
 // Defaults of the options.
@@ -41,10 +44,30 @@ const (
 	closePatience = 30 * time.Second
 )
 
-// Options of Documents. Target is needed, the others may be left out.
+// Control is what documents need of the control plane.
+type Control interface {
+	// Documents lists documents by ID, after one.
+	Documents(ctx context.Context, f control.DocumentFilter, after id.Document, most int) ([]control.Document, error)
+	// ActivateDocument notes that a document does something without being asked.
+	ActivateDocument(ctx context.Context, d id.Document) error
+	// DocumentsKey returns the key of a tenant's documents, for what must not be read in their logs.
+	DocumentsKey(ctx context.Context, t id.Tenant) ([]byte, error)
+}
+
+// Host is what documents need of the server that they are on.
+type Host interface {
+	// MilestoneTarget opens where a document's milestones go, for who asks in ctx, or for who wanted them made by themselves. One that is not
+	// there yet is made if begin says so.
+	MilestoneTarget(ctx context.Context, d control.Document, begin bool) (publish.Target, error)
+	// DocumentAccess says what those may do with a document of whom the name is known. base is the name of its base environment.
+	DocumentAccess(ctx context.Context, d control.Document, base func() string) service.Access
+}
+
+// Options of Documents. The first three are needed, the others may be left out.
 type Options struct {
-	// Target opens where a document's milestones go, for who asks in ctx. One that is not there yet is made if begin says so.
-	Target func(ctx context.Context, d control.Document, begin bool) (publish.Target, error)
+	Control  Control
+	Host     func() Host      // called when there is one
+	Outbound *outbound.Client // reaches the addresses of webhooks
 	// Shared says that other processes have the store open too.
 	Shared    bool
 	MaxOpen   int           // 0: 500
@@ -56,6 +79,8 @@ type Options struct {
 type Documents struct {
 	store oplog.Store
 	opts  Options
+
+	changed chan struct{} // has one when a record has changed
 
 	mu     sync.Mutex
 	slots  map[id.Document]*slot // guarded by mu
@@ -72,6 +97,7 @@ type slot struct {
 
 	doc       *engine.Document
 	publisher *publish.Publisher
+	hooks     *webhook.Hooks
 	log       oplog.Log
 	end       context.CancelFunc // of the document's Run
 	ended     chan struct{}      // closed when it has ended
@@ -95,7 +121,7 @@ func New(store oplog.Store, opts Options) *Documents {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Documents{store: store, opts: opts, slots: map[id.Document]*slot{}, idle: list.New()}
+	return &Documents{store: store, opts: opts, slots: map[id.Document]*slot{}, idle: list.New(), changed: make(chan struct{}, 1)}
 }
 
 // Create makes the log of a document, with a schema. If that is not one, there is no log.
@@ -136,6 +162,7 @@ func (h *Documents) Delete(ctx context.Context, d id.Document) error {
 
 // Forget has a document opened anew by who uses it next: its record has changed.
 func (h *Documents) Forget(d id.Document) {
+	defer h.wake()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s := h.slots[d]; s != nil {
@@ -166,6 +193,7 @@ type Document struct {
 	*engine.Document
 
 	Publisher *publish.Publisher
+	Webhooks  *webhook.Hooks
 	Record    control.Document
 	release   func()
 }
@@ -200,7 +228,7 @@ func (h *Documents) Use(ctx context.Context, d control.Document) (*Document, err
 		h.leave(s)
 		return nil, err
 	}
-	return &Document{Document: s.doc, Publisher: s.publisher, Record: s.record, release: sync.OnceFunc(func() { h.leave(s) })}, nil
+	return &Document{Document: s.doc, Publisher: s.publisher, Webhooks: s.hooks, Record: s.record, release: sync.OnceFunc(func() { h.leave(s) })}, nil
 }
 
 // take finds a document's slot or makes one, which its first user fills.
@@ -265,11 +293,16 @@ func (h *Documents) fill(ctx context.Context, s *slot) (err error) {
 	if s.doc, err = engine.Open(ctx, name, s.log, opts); err != nil {
 		return err
 	}
+	auto, err := Auto(&s.record.Milestones)
+	if err != nil {
+		h.opts.Log.ErrorContext(ctx, "document makes no milestones by itself", "document", s.record.ID, "error", err) // its record was judged
+	}
+	s.hooks = h.webhooks(ctx, s.record, s.doc)
 	s.publisher = publish.New(s.doc, publish.Options{
 		Open: func(ctx context.Context, begin bool) (publish.Target, error) {
-			return h.opts.Target(ctx, s.record, begin)
+			return h.opts.Host().MilestoneTarget(ctx, s.record, begin)
 		},
-		Format: s.record.Milestones.Format,
+		Format: s.record.Milestones.Format, Auto: auto, Webhooks: s.hooks, Logger: h.opts.Log,
 	})
 	ctx, s.end = context.WithCancel(ctx)
 	s.ended = make(chan struct{})
@@ -302,12 +335,18 @@ func (h *Documents) close(ctx context.Context, s *slot) {
 	}
 }
 
-// Run closes documents that nobody uses, until ctx ends.
+// Run closes documents that nobody uses, and has those that are active do what they do without being asked, until ctx ends.
 func (h *Documents) Run(ctx context.Context) error {
 	tick := time.NewTicker(h.opts.IdleAfter)
 	defer tick.Stop()
+	a := &active{Documents: h, running: map[id.Document]*worker{}}
+	defer a.end()
 	for {
+		if err := a.look(ctx); err != nil && ctx.Err() == nil {
+			h.opts.Log.ErrorContext(ctx, "active documents are not found", "error", err)
+		}
 		select {
+		case <-h.changed:
 		case <-tick.C:
 			h.sweep(time.Now().Add(-h.opts.IdleAfter))
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -13,14 +14,30 @@ import (
 	"github.com/skep-dev/skep/internal/config/hosted"
 	"github.com/skep-dev/skep/internal/config/oplog"
 	"github.com/skep-dev/skep/internal/config/publish"
+	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
+	"github.com/skep-dev/skep/internal/outbound"
 )
 
 const schema = "name = \"a\"\n[entity.service.fields]\nimage = { type = \"string\" }\n"
 
 var wim = config.Actor{ID: "wim", Class: config.Human}
+
+// host is a server on which milestones go nowhere.
+type host struct{ branches []string }
+
+// MilestoneTarget notes the branch.
+func (h *host) MilestoneTarget(_ context.Context, d control.Document, _ bool) (publish.Target, error) {
+	h.branches = append(h.branches, d.Milestones.Branch)
+	return publish.Target{}, errors.New("not here")
+}
+
+// DocumentAccess permits everything.
+func (h *host) DocumentAccess(context.Context, control.Document, func() string) service.Access {
+	return nil
+}
 
 func start(t *testing.T, opts hosted.Options) (*hosted.Documents, oplog.Store) {
 	t.Helper()
@@ -28,6 +45,19 @@ func start(t *testing.T, opts hosted.Options) (*hosted.Documents, oplog.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if opts.Host == nil {
+		opts.Host = func() hosted.Host { return &host{} }
+	}
+	ctl, _, err := control.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), control.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ctl.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	opts.Control, opts.Outbound = ctl, outbound.New(outbound.Options{})
 	docs := hosted.New(store, opts)
 	t.Cleanup(func() {
 		docs.Close()
@@ -146,11 +176,8 @@ func TestDeletedDocuments(t *testing.T) {
 
 // TestChangedRecords: who uses a document later than its record was changed has the new one.
 func TestChangedRecords(t *testing.T) {
-	var targets []string
-	docs, _ := start(t, hosted.Options{Target: func(_ context.Context, d control.Document, _ bool) (publish.Target, error) {
-		targets = append(targets, d.Milestones.Branch)
-		return publish.Target{}, errors.New("not here")
-	}})
+	there := &host{}
+	docs, _ := start(t, hosted.Options{Host: func() hosted.Host { return there }})
 	d := create(t, docs)
 	for k, branch := range []string{"one", "two"} {
 		d.Milestones.Branch, d.Updated = branch, time.Unix(int64(k+1), 0)
@@ -158,7 +185,7 @@ func TestChangedRecords(t *testing.T) {
 		_, _ = open.Publisher.List(t.Context(), 1)
 		open.Release()
 	}
-	if got := fmt.Sprint(targets); got != "[one two]" {
+	if got := fmt.Sprint(there.branches); got != "[one two]" {
 		t.Errorf("milestones go to %s", got)
 	}
 }
