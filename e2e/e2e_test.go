@@ -63,16 +63,20 @@ func TestScripts(t *testing.T) {
 			d := &daemon{}
 			env.Values[daemonKey{}] = d
 			env.Defer(d.kill)
+			r := &receiver{}
+			env.Values[receiverKey{}] = r
+			env.Defer(r.stop)
 			return os.WriteFile(filepath.Join(env.WorkDir, "gitconfig"), []byte(gitConfig), 0o600)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server":  serverCommand,
-			"capture": captureCommand,
-			"history": historyCommand,
-			"fails":   failsCommand,
-			"jwt":     jwtCommand,
-			"certs":   certsCommand,
-			"daemon":  daemonCommand,
+			"server":   serverCommand,
+			"capture":  captureCommand,
+			"history":  historyCommand,
+			"fails":    failsCommand,
+			"jwt":      jwtCommand,
+			"certs":    certsCommand,
+			"daemon":   daemonCommand,
+			"receiver": receiverCommand,
 		},
 	})
 }

@@ -60,7 +60,9 @@ files were edited in Git, there is none, unless the flags say so.`,
 }
 
 // milestones makes and finds the document's.
-func (d *document) milestones() *publish.Publisher { return d.Milestones(author, d.Webhooks(d.log), d.log) }
+func (d *document) milestones() *publish.Publisher {
+	return d.Milestones(author, d.Webhooks(d.log), d.log)
+}
 
 // author is whom a commit is by where git does not know the user, or somebody else acts.
 func author(ctx context.Context, a config.Actor) milestone.Person {

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,4 +170,47 @@ func version(t *testing.T, d *engine.Document) *crdt.Dots {
 		t.Fatal(err)
 	}
 	return &v
+}
+
+// A milestone of whatever size is told: what JSON makes too large of it is left out.
+func TestLargeMilestone(t *testing.T) {
+	ctx := t.Context()
+	store := oplog.NewMemory()
+	if err := store.Create(ctx, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	log, err := store.Open(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan []byte, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- body
+	}))
+	defer server.Close()
+	client := outbound.New(outbound.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	defer client.Close()
+	h := webhook.New(hooks.Store(log), nil, client, webhook.Options{})
+	if _, err := h.Add(ctx, webhook.Subscription{URL: server.URL}); err != nil {
+		t.Fatal(err)
+	}
+	c := hooks.Commit{Commit: "aaaa", Branch: "main", Message: "milestone: large\n" + strings.Repeat("<", 100_000)}
+	for i := range 1000 {
+		c.Added = append(c.Added, strings.Repeat("<", 200)+strconv.Itoa(i))
+	}
+	if err := hooks.Milestone(ctx, h, "shop", c); err != nil {
+		t.Fatal(err)
+	}
+	run, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- h.Run(run) }()
+	var p hooks.Payload
+	if err := json.Unmarshal(<-got, &p); err != nil || !p.Truncated || p.Milestone.Message != "milestone: large" || len(p.Milestone.Added) != 0 {
+		t.Errorf("got %+v, %v", p.Milestone, err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
