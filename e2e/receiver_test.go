@@ -51,6 +51,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		status, r.answers = r.answers[0], r.answers[1:]
 	}
 	r.got = append(r.got, received{req.URL.Path, req.Header, body, status})
+	w.Header().Set("Location", "/elsewhere")
 	w.WriteHeader(status)
 	close(r.changed)
 	r.changed = make(chan struct{})

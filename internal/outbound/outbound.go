@@ -49,6 +49,7 @@ type Options struct {
 	// Allow are the networks that may be reached although they are not public, and without TLS.
 	Allow        []netip.Prefix
 	AllowedBy    string         // what operators set for that, as messages call it; "": --outbound-allow
+	NoRedirects  bool           // one is an answer like others: for what is sent to an address, which a redirect would turn into a question
 	RootCAs      *x509.CertPool // whom to trust; nil: whom the system trusts
 	Resolver     *net.Resolver  // nil: the system's
 	MaxBodyBytes int64          // of an answer; 0: 1 MiB
@@ -83,6 +84,9 @@ func New(opts Options) *Client {
 	g := guard{opts.Allow, opts.AllowedBy}
 	c := &Client{opts: opts, plain: transport(opts, g.controlPlain), secure: transport(opts, g.controlTLS), pause: firstPause}
 	c.http = &http.Client{Transport: roundTripper{c}, Timeout: opts.Timeout, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+		if opts.NoRedirects {
+			return http.ErrUseLastResponse
+		}
 		if len(via) > maxRedirects {
 			return refusal(fmt.Sprintf("it redirects more than %d times", maxRedirects))
 		}

@@ -187,6 +187,26 @@ func TestRedirectsEnd(t *testing.T) {
 	}
 }
 
+// What is sent is not sent elsewhere, and nothing is asked instead.
+func TestRedirectIsAnAnswer(t *testing.T) {
+	s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/again", http.StatusTemporaryRedirect)
+	}, (*httptest.Server).Start)
+	c := newClient(t, outbound.Options{Allow: loopback, NoRedirects: true})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, strings.NewReader("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n := s.asked.Load(); resp.StatusCode != http.StatusTemporaryRedirect || n != 1 {
+		t.Errorf("status %s after %d requests", resp.Status, n)
+	}
+}
+
 // TestAttackRebinding: a name that resolves to a private address, at once or only the second time, leads nowhere.
 func TestAttackRebinding(t *testing.T) {
 	s := newSite(t, hello, (*httptest.Server).Start)

@@ -28,7 +28,7 @@ func (w *Workspace) Webhooks(log *slog.Logger) *webhook.Hooks {
 
 // client reaches what the settings permit.
 func (s *Settings) client() *outbound.Client {
-	return outbound.New(outbound.Options{Allow: s.Webhooks.Allow, AllowedBy: "allow in [webhooks] of config.toml"})
+	return outbound.New(outbound.Options{Allow: s.Webhooks.Allow, AllowedBy: "allow in [webhooks] of config.toml", NoRedirects: true})
 }
 
 // fetchedFrom is the address by which others have the milestones' repository; "" of a folder of which nothing is said.
