@@ -31,7 +31,7 @@ func newConfigWebhookAdd(f *configFlags) *cobra.Command {
 		Use:   "add URL",
 		Short: "Have an address told of what happens from now on, and print the secret that requests are signed with",
 		Long: `Have an address told of what happens from now on. The daemon sends it each event as JSON, signed, and again until it is taken. What is printed
-last is the secret that requests are signed with: nothing shows it again. docs/reference/webhooks.md has the events, and how a signature is checked.
+last is the secret that requests are signed with: nothing shows it again. docs/reference/config-webhooks.md has the events, and how a signature is checked.
 
 Addresses that are not public, and plain http, are refused unless [webhooks] of .conflux/config.toml allows their network.`,
 		Args: exactly(1),
