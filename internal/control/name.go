@@ -21,7 +21,7 @@ const (
 // reservedTop are the first parts of paths that the server answers itself, or may want to.
 var reservedTop = map[string]bool{
 	"-": true, "admin": true, "api": true, "assets": true, "debug": true, "docs": true, "favicon.ico": true,
-	"healthz": true, "login": true, "logout": true, "metrics": true, "readyz": true, "robots.txt": true, "static": true,
+	"conflux.v1.confluxservice": true, "healthz": true, "login": true, "logout": true, "metrics": true, "readyz": true, "robots.txt": true, "static": true,
 }
 
 // reservedPart are what Git's protocol puts behind a repository's path.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/skep-dev/skep/internal/client"
+	"github.com/skep-dev/skep/internal/config/rpc"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/problem"
@@ -26,6 +27,8 @@ func (s *Server) dispatch(c *call, r *http.Request) {
 	case path == "/healthz" || path == "/readyz" || path == "/metrics" || path == "/":
 		c.route = routeSystem
 		s.serveSystem(c, r)
+	case strings.HasPrefix(path, rpc.Path):
+		s.serveRPC(c, s.trace(c, r))
 	case path == "/login" || path == "/logout" || strings.HasPrefix(path, "/login/"):
 		s.serveLogin(c, r)
 	default:

@@ -234,29 +234,33 @@ func (s *Server) serveAPI(c *call, r *http.Request) {
 			return errAnonymous // before a body is read
 		}
 		ctx = context.WithValue(ctx, callKey{}, c)
-		var cancel context.CancelFunc
-		switch limit {
-		case s.transfers:
-		case s.watchers:
-			ctx, cancel = context.WithCancel(ctx)
-			defer cancel()
-			go func() {
-				select {
-				case <-s.stopping:
-					cancel()
-				case <-ctx.Done():
-				}
-			}()
-		default:
-			ctx, cancel = context.WithTimeout(ctx, callTime)
-			defer cancel()
-		}
+		ctx, cancel := s.bound(ctx, limit)
+		defer cancel()
 		s.once(c, r, func() { s.callAPI(c, r.WithContext(ctx)) })
 		return nil
 	})
 	if err != nil {
 		s.refuse(c, r, err)
 	}
+}
+
+// bound ends a call's context when it has taken long enough: if it transfers bulk, never; if it goes on by itself, when the server stops.
+func (s *Server) bound(ctx context.Context, from *pool) (context.Context, context.CancelFunc) {
+	switch from {
+	case s.transfers:
+		return ctx, func() {}
+	case s.watchers:
+		ctx, cancel := context.WithCancel(ctx)
+		go func() {
+			select {
+			case <-s.stopping:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		return ctx, cancel
+	}
+	return context.WithTimeout(ctx, callTime)
 }
 
 var errBroken = denial{errkind.Invalid, "the request's body broke off, came too slowly, or is in chunks that cannot be read"}

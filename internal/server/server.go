@@ -144,6 +144,7 @@ type Server struct {
 	judge func(context.Context, policy.Principal, policy.Action, control.Repo, control.Standing) error
 
 	api       http.Handler
+	rpc       http.Handler
 	rates     *rateLimiter
 	sites     otherSites
 	guesses   *limit.Window // of terminals' codes, by principal
@@ -188,7 +189,7 @@ func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	s.rates = newRateLimiter(opts.Rates, opts.RateExempt)
 	s.budgets.load = ctl.QuotaUse
 	s.metrics = newMetrics(s)
-	s.api = s.newAPI()
+	s.api, s.rpc = s.newAPI(), newRPC()
 	return s
 }
 
@@ -211,9 +212,13 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		TLSConfig:         s.opts.TLS,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		Protocols:         new(http.Protocols),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	hs.Protocols.SetHTTP1(true)
+	hs.Protocols.SetHTTP2(s.opts.TLS != nil)
+	hs.Protocols.SetUnencryptedHTTP2(s.opts.TLS == nil) // what gRPC speaks to a server without TLS: HTTP/2 from the first byte on
 	served := make(chan error, 1)
 	ln = conns.Limit(s.opts.Proxies.Listen(ln), s.opts.MaxConns)
 	go func() {
