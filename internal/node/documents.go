@@ -31,7 +31,7 @@ func (n *Node) openDocuments(ctx context.Context) (err error) {
 		return err
 	}
 	n.documents = hosted.New(n.logs, hosted.Options{
-		Control: n.control, Host: func() hosted.Host { return n.server }, Outbound: n.outbound, Shared: n.opts.Documents != "", Log: n.opts.Log,
+		Control: n.control, Host: func() hosted.Host { return n.server }, Allow: n.opts.OutboundAllow, Shared: n.opts.Documents != "", Log: n.opts.Log,
 	})
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,6 @@ import (
 	"github.com/skep-dev/skep/internal/config/oplog"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/id"
-	"github.com/skep-dev/skep/internal/outbound"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/secret"
@@ -43,6 +43,9 @@ type site struct {
 	meter   *usage.Meter // flushed by tests alone
 	logs    oplog.Store  // of documents
 }
+
+// webhooksAllowed is where receivers of tests are.
+var webhooksAllowed = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 // startSite starts a server that the test ends.
 func startSite(tb testing.TB, opts server.Options) *site {
@@ -69,12 +72,9 @@ func startSiteOn(tb testing.TB, cells router.Options, opts server.Options) *site
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if opts.Outbound == nil {
-		opts.Outbound = outbound.New(outbound.Options{})
-	}
 	documents := oplog.NewMemory()
 	var srv *server.Server
-	opts.Documents = hosted.New(documents, hosted.Options{Control: ctl, Host: func() hosted.Host { return srv }, Outbound: opts.Outbound, Log: opts.Log})
+	opts.Documents = hosted.New(documents, hosted.Options{Control: ctl, Host: func() hosted.Host { return srv }, Allow: webhooksAllowed, Log: opts.Log})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)

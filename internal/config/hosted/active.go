@@ -72,7 +72,7 @@ func (h *Documents) webhooks(ctx context.Context, d control.Document, doc *engin
 		s := service.New(doc, service.Options{Access: h.opts.Host().DocumentAccess(ctx, d, base)})
 		return hooks.May(s)(sub)
 	}
-	return webhook.New(store, hooks.NewSource(doc), h.opts.Outbound, webhook.Options{May: may, Logger: h.opts.Log})
+	return webhook.New(store, hooks.NewSource(doc), h.sends, webhook.Options{May: may, Logger: h.opts.Log})
 }
 
 // wake has Run look at the records.

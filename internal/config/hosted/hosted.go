@@ -1,6 +1,6 @@
 // Package hosted runs the documents of a server's tenants.
 //
-//	docs := hosted.New(store, hosted.Options{Control: ctl, Host: host, Outbound: client})
+//	docs := hosted.New(store, hosted.Options{Control: ctl, Host: host, Allow: networks})
 //	err = docs.Create(ctx, record, schema, actor)
 //	d, err := docs.Use(ctx, record)
 //	defer d.Release()
@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -63,11 +64,11 @@ type Host interface {
 	DocumentAccess(ctx context.Context, d control.Document, base func() string) service.Access
 }
 
-// Options of Documents. The first three are needed, the others may be left out.
+// Options of Documents. The first two are needed, the others may be left out.
 type Options struct {
-	Control  Control
-	Host     func() Host      // called when there is one
-	Outbound *outbound.Client // reaches the addresses of webhooks
+	Control Control
+	Host    func() Host    // called when there is one
+	Allow   []netip.Prefix // networks of webhooks that may be sent to although they are not public, and without TLS
 	// Shared says that other processes have the store open too.
 	Shared    bool
 	MaxOpen   int           // 0: 500
@@ -79,6 +80,7 @@ type Options struct {
 type Documents struct {
 	store oplog.Store
 	opts  Options
+	sends *outbound.Client
 
 	changed chan struct{} // has one when a record has changed
 
@@ -121,7 +123,8 @@ func New(store oplog.Store, opts Options) *Documents {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Documents{store: store, opts: opts, slots: map[id.Document]*slot{}, idle: list.New(), changed: make(chan struct{}, 1)}
+	sends := outbound.New(outbound.Options{Allow: opts.Allow, NoRedirects: true})
+	return &Documents{store: store, opts: opts, sends: sends, slots: map[id.Document]*slot{}, idle: list.New(), changed: make(chan struct{}, 1)}
 }
 
 // Create makes the log of a document, with a schema. If that is not one, there is no log.
@@ -381,4 +384,5 @@ func (h *Documents) Close() {
 	}
 	h.mu.Unlock()
 	h.open.Wait()
+	h.sends.Close()
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/id"
-	"github.com/skep-dev/skep/internal/outbound"
 )
 
 const schema = "name = \"a\"\n[entity.service.fields]\nimage = { type = \"string\" }\n"
@@ -57,7 +56,7 @@ func start(t *testing.T, opts hosted.Options) (*hosted.Documents, oplog.Store) {
 			t.Error(err)
 		}
 	})
-	opts.Control, opts.Outbound = ctl, outbound.New(outbound.Options{})
+	opts.Control = ctl
 	docs := hosted.New(store, opts)
 	t.Cleanup(func() {
 		docs.Close()
