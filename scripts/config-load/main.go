@@ -3,10 +3,15 @@
 //	config-load --url http://127.0.0.1:9400 ops      single operations, from 64 clients
 //	config-load batch                                batches of 100
 //	config-load get                                  reads of one entity
+//	config-load --rate 2000 get                      the same at a fixed rate
 //	config-load watch                                how long an operation takes to 1,000 watchers
 //
 // The document must have a type service with image (string, lww). It prints one line: what came out, and the times that half and 99 of 100
 // requests took at most.
+//
+// Without a rate each client sends its next request when it has the answer to the one before. That finds how much the daemon can do; the times
+// are those of a full queue. With a rate requests arise at even intervals, and the time of each counts from then, also while it waits for a
+// client that is free.
 package main
 
 import (
@@ -20,6 +25,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -32,11 +38,12 @@ var (
 	seconds = flag.Int("seconds", 5, "for how long")
 	size    = flag.Int("batch", 100, "operations of a batch")
 	readers = flag.Int("watchers", 1000, "watchers")
-	rate    = flag.Int("rate", 10, "of watch: operations a second")
+	rate    = flag.Int("rate", 0, "requests a second; 0: as many as there are answers, of watch 10")
 )
 
 func main() {
 	flag.Parse()
+	debug.SetGCPercent(1000) // what the clients' collector takes of the machine is no time of the daemon's
 	ctx := context.Background()
 	l := &load{http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: *clients + *readers, DisableCompression: true}}}
 	run := map[string]func(context.Context) error{"ops": l.ops, "batch": l.batches, "get": l.gets, "watch": l.watch}[flag.Arg(0)]
@@ -86,20 +93,30 @@ func (l *load) gets(ctx context.Context) error {
 
 // all has all clients do something again and again, and prints how often that was in a second, times each.
 func (l *load) all(ctx context.Context, each int, do func(ctx context.Context, client, i int) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var mu sync.Mutex
 	var took []time.Duration
 	var failed error
 	var wg sync.WaitGroup
+	last := time.Duration(*seconds) * time.Second
 	start := time.Now()
-	end := start.Add(time.Duration(*seconds) * time.Second)
+	next := func(i int) (due, bool) { return due{time.Now(), i}, time.Since(start) < last }
+	if *rate > 0 {
+		list := arrivals(ctx, *rate, last)
+		next = func(int) (due, bool) { d, ok := <-list; return d, ok }
+	}
 	for c := range *clients {
 		wg.Go(func() {
 			var mine []time.Duration
 			var err error
-			for i := 0; err == nil && time.Now().Before(end); i++ {
-				at := time.Now()
-				err = do(ctx, c, i)
-				mine = append(mine, time.Since(at))
+			for i := 0; err == nil; i++ {
+				d, ok := next(i)
+				if !ok {
+					break
+				}
+				err = do(ctx, c, d.i)
+				mine = append(mine, time.Since(d.at))
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -145,6 +162,9 @@ func (l *load) do(ctx context.Context, method, path, body string) error {
 
 // watch measures from before an operation is sent to when a watcher has its event, for all watchers.
 func (l *load) watch(ctx context.Context) error {
+	if *rate == 0 {
+		*rate = 10
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
