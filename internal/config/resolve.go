@@ -117,14 +117,31 @@ func (s *State) Entity(name, env string) (map[string]Resolved, error) {
 }
 
 func (s *State) fields(name, env string) map[string]Resolved {
+	m := make(map[string]Resolved, len(s.schema.Entity(Type(name)).Fields))
+	s.eachField(name, env, func(field string, r *Resolved) { m[field] = *r })
+	return m
+}
+
+// EachField calls fn for each field of an entity that has something in an environment, in the schema's order. fn must not keep the value
+// it gets. It is Entity for who wants no map of it.
+func (s *State) EachField(name, env string, fn func(field string, r *Resolved)) error {
+	if !s.Alive(name) || s.schema.Entity(Type(name)) == nil {
+		return noEntity(name)
+	}
+	env, err := s.Environment(env)
+	if err == nil {
+		s.eachField(name, env, fn)
+	}
+	return err
+}
+
+func (s *State) eachField(name, env string, fn func(field string, r *Resolved)) {
 	t := s.schema.Entity(Type(name))
-	m := make(map[string]Resolved, len(t.Fields))
 	for i := range t.Fields {
 		if r := s.resolve(name, &t.Fields[i], env); r.Value != nil || r.Conflict {
-			m[t.Fields[i].Name] = r
+			fn(t.Fields[i].Name, &r)
 		}
 	}
-	return m
 }
 
 // Values returns the values of an entity's fields.

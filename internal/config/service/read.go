@@ -54,17 +54,13 @@ func (s *Service) State(_ context.Context, actor config.Actor, q Query) (*wire.S
 
 // entity returns what the reader may see of an entity; nil if that is nothing.
 func (r reader) entity(state *config.State, id, env string) *wire.Entity {
-	fields, err := state.Entity(id, env)
-	if err != nil {
-		return nil
-	}
-	e := &wire.Entity{ID: id, Type: config.Type(id), Environment: env, Fields: make(map[string]wire.Value, len(fields))}
-	e.Parent, e.Position = state.Place(id)
-	hidden := 0
-	for name, f := range fields {
+	e := &wire.Entity{ID: id, Type: config.Type(id), Environment: env, Fields: map[string]wire.Value{}}
+	fields, hidden := 0, 0
+	err := state.EachField(id, env, func(name string, f *config.Resolved) {
+		fields++
 		if !r.may(id, name, env) {
 			hidden++
-			continue
+			return
 		}
 		if f.Value != nil {
 			e.Fields[name] = wire.Value{Any: f.Value}
@@ -72,10 +68,11 @@ func (r reader) entity(state *config.State, id, env string) *wire.Entity {
 		if f.Conflict {
 			e.Conflicts = append(e.Conflicts, name)
 		}
-	}
-	if len(fields) == hidden && !r.may(id, "", env) {
+	})
+	if err != nil || fields == hidden && !r.may(id, "", env) {
 		return nil
 	}
+	e.Parent, e.Position = state.Place(id)
 	slices.Sort(e.Conflicts)
 	return e
 }
