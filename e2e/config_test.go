@@ -18,6 +18,7 @@ type daemonKey struct{}
 
 // daemon is one skep config daemon process.
 type daemon struct {
+	env []string
 	cmd *exec.Cmd
 	out *lockedBuffer
 }
@@ -53,7 +54,7 @@ func daemonCommand(ts *testscript.TestScript, neg bool, args []string) {
 // start runs a daemon on free ports and waits until it says where it serves.
 func (d *daemon) start(ts *testscript.TestScript, dir string, flags []string) (map[string]string, error) {
 	d.cmd = exec.Command(binary, append([]string{"config", "daemon", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, flags...)...)
-	d.cmd.Dir, d.cmd.Env = dir, environment(ts.Getenv("WORK"))
+	d.cmd.Dir, d.cmd.Env = dir, d.env
 	d.out = &lockedBuffer{}
 	d.cmd.Stderr = d.out
 	stdout, err := d.cmd.StdoutPipe()

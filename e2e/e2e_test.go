@@ -21,6 +21,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/certs/certstest"
 	"github.com/skep-dev/skep/internal/jwt/jwttest"
+	"github.com/skep-dev/skep/internal/postgres/postgrestest"
 )
 
 // binary is the skep that all tests run: built once, by TestMain.
@@ -41,17 +42,20 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "build skep: %v\n%s", err, out)
 			return 1
 		}
-		return m.Run()
+		return postgrestest.Main(m)
 	}())
 }
 
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+func TestScripts(t *testing.T) { testscript.Run(t, scripts("testdata")) }
+
+// scripts are those of a folder, with the variables of environment and more.
+func scripts(dir string, more ...string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			for _, kv := range environment(env.WorkDir) {
+			for _, kv := range append(environment(env.WorkDir), more...) {
 				k, v, _ := strings.Cut(kv, "=")
 				env.Setenv(k, v)
 			}
@@ -60,7 +64,7 @@ func TestScripts(t *testing.T) {
 			env.Values[authoritiesKey{}] = map[string]*certstest.Authority{}
 			env.Values[platformKey{}] = &platform{keys: map[string]jwttest.Key{}}
 			env.Defer(s.kill)
-			d := &daemon{}
+			d := &daemon{env: env.Vars}
 			env.Values[daemonKey{}] = d
 			env.Defer(d.kill)
 			r := &receiver{}
@@ -78,7 +82,7 @@ func TestScripts(t *testing.T) {
 			"daemon":   daemonCommand,
 			"receiver": receiverCommand,
 		},
-	})
+	}
 }
 
 const gitConfig = `[user]

@@ -15,6 +15,7 @@ import (
 	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/config/workspace"
+	"github.com/skep-dev/skep/internal/errkind"
 )
 
 // exampleSchema is what a document begins with that is made without a schema.
@@ -30,18 +31,30 @@ func newConfigInit(f *configFlags) *cobra.Command {
 		Use:   "init [--schema FILE]",
 		Short: "Begin a document in a folder",
 		Long: `Begin a document in a folder, in .conflux. Without a schema it begins with an example, which is there to be changed: edit
-.conflux/schema.toml, then "skep config schema set".`,
+.conflux/schema.toml, then "skep config schema set".
+
+With --store the document's log is not in the folder but in a store: sqlite:DIR, postgres://USER@HOST/DATABASE, or
+dynamodb://TABLE?region=REGION&endpoint=URL&create=true. Passwords come from the environment (PGPASSWORD, PGPASSFILE, AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY). With --join the store has the document already, and this folder shares it.`,
 		Args: exactly(0),
 	}
 	file := cmd.Flags().String("schema", "", "a file that says which entities and fields there are (- is standard input)")
 	name := cmd.Flags().String("name", "", "the document's name (default the folder's)")
 	copyOf := cmd.Flags().String("copy-of", "", "the address of a daemon: make another copy of its document, which takes writes of its own and is kept equal")
 	keyFile := cmd.Flags().String("key-file", "", "with --copy-of: a file with the API key for that daemon")
+	store := workspace.Store{}
+	cmd.Flags().StringVar(&store.URL, "store", "", "where the document's log is (default the folder)")
+	join := cmd.Flags().Bool("join", false, "with --store: share the document that is there, of the name of the folder or --name")
+	cmd.MarkFlagsMutuallyExclusive("copy-of", "store")
+	cmd.MarkFlagsMutuallyExclusive("join", "schema")
 	cmd.MarkFlagsMutuallyExclusive("copy-of", "schema")
 	cmd.MarkFlagsMutuallyExclusive("copy-of", "name")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *copyOf != "" {
 			return copyDocument(cmd, f.dir, *copyOf, *keyFile)
+		}
+		if *join {
+			return joinDocument(cmd, f.dir, *name, store)
 		}
 		text, err := []byte(exampleSchema), error(nil)
 		if *file != "" {
@@ -49,7 +62,7 @@ func newConfigInit(f *configFlags) *cobra.Command {
 				return err
 			}
 		}
-		w, err := workspace.Init(cmd.Context(), f.dir, *name, string(text))
+		w, err := workspace.InitStore(cmd.Context(), f.dir, *name, string(text), store)
 		if err != nil {
 			return err
 		}
@@ -60,6 +73,19 @@ func newConfigInit(f *configFlags) *cobra.Command {
 		return w.Close()
 	}
 	return cmd
+}
+
+// joinDocument makes a folder share a document that is in a store.
+func joinDocument(cmd *cobra.Command, dir, name string, store workspace.Store) error {
+	if store.URL == "" {
+		return fmt.Errorf("--join is for a document in a store: say which with --store: %w", errkind.Invalid)
+	}
+	w, err := workspace.Join(cmd.Context(), dir, name, store)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "Joined document %s in %s.\n", w.Settings.Document, filepath.Join(w.Dir, workspace.Folder))
+	return w.Close()
 }
 
 // copyDocument makes a copy of a document that a daemon serves.

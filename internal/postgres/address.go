@@ -79,6 +79,15 @@ func reason(address string, err error) string {
 	return why
 }
 
+// HasSecret reports whether an address may have a secret in it, and so must not be kept where others read. One that cannot be read may.
+func HasSecret(address string) bool {
+	if misread(address) {
+		return true
+	}
+	u, _ := url.Parse(address) // it can be parsed: misread has done so
+	return strings.Join(secrets(u), "") != ""
+}
+
 func secrets(u *url.URL) []string {
 	password, _ := u.User.Password()
 	return []string{password, u.Query().Get("password"), u.Query().Get("sslpassword")}

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/skep-dev/skep/internal/config/oplog"
+	"github.com/skep-dev/skep/internal/config/oplog/dynalitetest"
 	"github.com/skep-dev/skep/internal/config/oplog/oplogtest"
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -116,7 +117,7 @@ func dynamo(t *testing.T, table, endpoint string) oplog.Store {
 // TestDynamoLostAnswers: what an attempt has done whose answer was lost is not done twice, and not taken for another one's work.
 func TestDynamoLostAnswers(t *testing.T) {
 	ctx := t.Context()
-	f := newFaulty(t, startDynalite(t))
+	f := newFaulty(t, dynalitetest.New(t))
 	s := dynamo(t, "lost", f.url)
 	wantLost := func(what string, lost func() bool, err error) {
 		t.Helper()
@@ -173,7 +174,7 @@ func readAll(t *testing.T, log oplog.Log) (out []oplog.Record) {
 
 // TestDynamoStops: a process that stops after any number of requests leaves all of an Append or nothing, and the log goes on.
 func TestDynamoStops(t *testing.T) {
-	endpoint := startDynalite(t)
+	endpoint := dynalitetest.New(t)
 	f := newFaulty(t, endpoint)
 	stopping, other := dynamo(t, "stops", f.url), dynamo(t, "stops", endpoint)
 	for _, size := range []int{300, 2 * oplog.ItemBytes} {
@@ -241,7 +242,7 @@ func stopAfter(t *testing.T, f *faulty, stopping, other oplog.Store, doc string,
 
 // TestDynamoDelete: nothing is left of a document, and of one whose removal was left off the name can be used again.
 func TestDynamoDelete(t *testing.T) {
-	ctx, endpoint := t.Context(), startDynalite(t)
+	ctx, endpoint := t.Context(), dynalitetest.New(t)
 	s := dynamo(t, "gone", endpoint)
 	client := dynamodb.New(dynamodb.Options{
 		Region: "eu-central-1", BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
@@ -314,7 +315,7 @@ func TestDynamoDelete(t *testing.T) {
 }
 
 func TestDynamoNoTable(t *testing.T) {
-	endpoint := startDynalite(t)
+	endpoint := dynalitetest.New(t)
 	opts := oplog.DynamoOptions{Table: "missing", Region: "eu-central-1", Endpoint: endpoint}
 	if _, err := oplog.OpenDynamo(t.Context(), opts); errkind.Of(err) != errkind.NotFound {
 		t.Errorf("open: %v", err)
@@ -327,7 +328,7 @@ func TestDynamoNoTable(t *testing.T) {
 
 // TestDynamoContainer: in a container the credentials come from where its environment says, with the token that is in a file.
 func TestDynamoContainer(t *testing.T) {
-	endpoint := startDynalite(t)
+	endpoint := dynalitetest.New(t)
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("let-me-in"), 0o600); err != nil {
 		t.Fatal(err)

@@ -44,6 +44,22 @@ func OpenStore(ctx context.Context, address string) (Store, error) {
 	return nil, fmt.Errorf("open a store of documents: the address is none of %s: %w", Addresses, errkind.Invalid)
 }
 
+// CheckKept refuses an address that cannot be kept in a file which others read: it has a secret. The error does not repeat it.
+func CheckKept(address string) error {
+	secret := strings.Contains(address, "@") // of an endpoint
+	instead := "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+	switch {
+	case strings.HasPrefix(address, "sqlite:"):
+		return nil
+	case postgres.IsAddress(address):
+		secret, instead = postgres.HasSecret(address), "PGPASSWORD or PGPASSFILE"
+	}
+	if secret {
+		return fmt.Errorf("the address of the store has a password, or what may be one: leave it out, and set %s in the environment: %w", instead, errkind.Invalid)
+	}
+	return nil
+}
+
 func parseDynamo(address string) (opts DynamoOptions, err error) {
 	const form = "write dynamodb://TABLE?region=REGION&endpoint=URL&create=true"
 	u, err := url.Parse(address)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/skep-dev/skep/internal/config/oplog"
+	"github.com/skep-dev/skep/internal/config/oplog/dynalitetest"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/postgres/postgrestest"
 )
@@ -14,7 +15,7 @@ func TestOpenStore(t *testing.T) {
 	for _, address := range []string{
 		"sqlite:" + filepath.Join(t.TempDir(), "a", "b"),
 		postgrestest.New(t),
-		"dynamodb://skep-test?region=eu-central-1&create=true&endpoint=" + startDynalite(t),
+		"dynamodb://skep-test?region=eu-central-1&create=true&endpoint=" + dynalitetest.New(t),
 		"memory:",
 	} {
 		s, err := oplog.OpenStore(t.Context(), address)

@@ -7,7 +7,7 @@
 // The document lies in .conflux, beside the files that say how it is used:
 //
 //	config.toml      the document's name, where milestones go, how the daemon knows its callers
-//	operations.db    the log
+//	operations.db    the log, if it is not in a store
 //	schema.toml      the schema as it was given; the log has the one in force
 //	rbac.toml        who may do what (optional)
 //	api-keys.toml    the daemon's API keys (optional)
@@ -15,7 +15,8 @@
 //	plugins.toml     formats of the user's own (optional)
 //	.gitignore       keeps the log out of the milestones' repository
 //
-// All of it is for the folder's owner alone. Several processes may have one workspace open.
+// All of it is for the folder's owner alone. Several processes may have one workspace open. Instead of in the folder the log may be in a store
+// (store.go), which several folders, also on several machines, can have in common.
 package workspace
 
 import (
@@ -69,6 +70,7 @@ const snapshotEvery = 5000
 // Settings is what config.toml says; its [auth] tables are read by package access.
 type Settings struct {
 	Document    string      `toml:"document"`
+	Store       Store       `toml:"store"`
 	Git         Git         `toml:"git"`
 	Milestones  Milestones  `toml:"milestones"`
 	Webhooks    Webhooks    `toml:"webhooks"`
@@ -102,47 +104,53 @@ type Workspace struct {
 	Settings Settings
 	Service  *service.Service
 	log      oplog.Log
+	store    oplog.Store      // nil: the log is in the folder
 	client   *outbound.Client // to whom webhooks are
 }
 
 // File returns the path of one of the workspace's files.
 func (w *Workspace) File(name string) string { return filepath.Join(w.Dir, Folder, name) }
 
-// Init makes a workspace in a folder, with a schema.
+// Init makes a workspace in a folder, with a schema and the log beside it.
 func Init(ctx context.Context, dir, name, schema string) (*Workspace, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("init: %w", err)
-	}
-	if name == "" {
-		name = documentName(filepath.Base(dir))
-	}
-	return begin(ctx, dir, Settings{Document: name}, func(w *Workspace) error {
-		_, err := w.Service.Document().Submit(ctx, engine.Batch{
-			Actor:    config.Actor{ID: "skep", Class: config.System},
-			Requests: []config.Request{{Kind: config.ChangeSchema, Text: schema, Intent: "init"}},
-		})
-		return err
-	})
+	return InitStore(ctx, dir, name, schema, Store{})
 }
 
 // Copy makes a workspace of another copy of a document. fill brings what the others have.
 func Copy(ctx context.Context, dir, name string, r Replication, fill func(doc *engine.Document) error) (*Workspace, error) {
+	return begin(ctx, dir, beginning{
+		settings: Settings{Document: name, Replication: r},
+		first:    func(w *Workspace) error { return fill(w.Service.Document()) },
+	})
+}
+
+// beginning says what a workspace begins with.
+type beginning struct {
+	settings Settings                                       // with no name of a document: the folder's
+	join     bool                                           // the store has the document already
+	fill     func(ctx context.Context, log oplog.Log) error // brings records before the document is opened; nil: none
+	first    func(*Workspace) error                         // writes to the document, so that it has a schema; nil: it has one
+}
+
+// begin makes a workspace.
+func begin(ctx context.Context, dir string, b beginning) (*Workspace, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
-	return begin(ctx, dir, Settings{Document: name, Replication: r}, func(w *Workspace) error { return fill(w.Service.Document()) })
-}
-
-// begin makes a workspace. first writes to the document, so that it has a schema.
-func begin(ctx context.Context, dir string, settings Settings, first func(*Workspace) error) (*Workspace, error) {
+	if b.settings.Document == "" {
+		b.settings.Document = documentName(filepath.Base(dir))
+	}
 	at := filepath.Join(dir, Folder)
 	if _, err := os.Stat(filepath.Join(at, settingsFile)); err == nil {
 		return nil, fmt.Errorf("init: %s has a document already: %w", dir, errkind.Exists)
 	}
-	w := &Workspace{Dir: dir, Settings: settings}
-	text, err := toml.Marshal(w.Settings)
+	w := &Workspace{Dir: dir, Settings: b.settings}
+	err = w.Settings.Store.check()
+	var text []byte
+	if err == nil {
+		text, err = toml.Marshal(w.Settings)
+	}
 	if err == nil {
 		err = os.MkdirAll(at, 0o700)
 	}
@@ -152,10 +160,16 @@ func begin(ctx context.Context, dir string, settings Settings, first func(*Works
 	if err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
-	if err := w.open(ctx); err != nil {
-		return nil, err
+	if err := w.makeLog(ctx, &b); err != nil {
+		return nil, errors.Join(fmt.Errorf("init: %w", err), w.Close())
 	}
-	if err = first(w); err == nil {
+	if err := w.openDocument(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	if b.first != nil {
+		err = b.first(w)
+	}
+	if err == nil {
 		_ = w.Service.Document().View(func(s *config.State) error {
 			err = w.WriteFile(SchemaFile, []byte(s.SchemaText()))
 			return nil
@@ -219,8 +233,11 @@ func Open(ctx context.Context, dir string) (*Workspace, error) {
 	if err := w.Settings.read(text); err != nil {
 		return nil, fmt.Errorf("open workspace: %s:%w", w.File(settingsFile), err)
 	}
-	if err := w.open(ctx); err != nil {
-		return nil, err
+	if err := w.openLog(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open workspace: %w", err), w.Close())
+	}
+	if err := w.openDocument(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
 	}
 	return w, nil
 }
@@ -259,35 +276,18 @@ func (s *Settings) read(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%d:%d: %s: %w", line, column, strings.TrimPrefix(err.Error(), "toml: "), errkind.Invalid)
 	}
+	if err := form.Store.check(); err != nil {
+		return fmt.Errorf("%d:%d: %w", line, column, err)
+	}
 	*s = form.Settings
 	return nil
 }
 
-// create makes the log's file before SQLite does, which would let others read it.
-func (w *Workspace) create() error {
-	f, err := os.OpenFile(w.File(logFile), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-func (w *Workspace) open(ctx context.Context) error {
-	// A folder that has no schema is one in which nothing has begun: Init writes it after the log. Where there is one, to begin an empty log in
-	// the place of one that is gone would look as if nothing had ever been written.
-	_, err := os.Stat(w.File(logFile))
-	if _, missing := os.Stat(w.File(SchemaFile)); err != nil && missing != nil {
-		err = w.create()
-	}
-	if err != nil {
-		return fmt.Errorf("open workspace: the document's log is missing: put it back from a backup: %w", err)
-	}
-	if w.log, err = oplog.OpenFile(ctx, w.File(logFile)); err != nil {
-		return fmt.Errorf("open workspace: %w", err)
-	}
+// openDocument opens the document of the log.
+func (w *Workspace) openDocument(ctx context.Context) error {
 	doc, err := engine.Open(ctx, w.Settings.Document, w.log, engine.Options{})
 	if err != nil {
-		return errors.Join(fmt.Errorf("open workspace: %w", err), w.log.Close())
+		return fmt.Errorf("open workspace: %w", err)
 	}
 	w.Service = service.New(doc, service.Options{})
 	w.client = w.Settings.client()
@@ -369,7 +369,15 @@ func (w *Workspace) Keep(ctx context.Context) error {
 }
 
 // Close releases what the workspace holds.
-func (w *Workspace) Close() error {
-	w.client.Close()
-	return w.log.Close()
+func (w *Workspace) Close() (err error) {
+	if w.client != nil {
+		w.client.Close()
+	}
+	if w.log != nil {
+		err = w.log.Close()
+	}
+	if w.store != nil {
+		err = errors.Join(err, w.store.Close())
+	}
+	return err
 }

@@ -93,6 +93,7 @@ func TestSettingsTellWhereTheyAreWrong(t *testing.T) {
 		{"type", "document = \"shop\"\n[git]\nsign = \"yes\"\n", "config.toml:3:8: "},
 		{"syntax", "document = \n", "config.toml:1:12: "},
 		{"no document", "[git]\nbranch = \"x\"\n", "config.toml:1:1: it names no document"},
+		{"a password", "document = \"shop\"\n[store]\nurl = \"postgres://skep:s3cret@db.invalid/skep\"\n", "config.toml:1:1: the address of the store has a password"},
 		{"others' tables", "document = \"my-shop\"\n[auth]\nmode = \"none\"\n", ""},
 	}
 	for _, tt := range tests {
