@@ -35,7 +35,10 @@ func newConfigInit(f *configFlags) *cobra.Command {
 
 With --store the document's log is not in the folder but in a store: sqlite:DIR, postgres://USER@HOST/DATABASE, or
 dynamodb://TABLE?region=REGION&endpoint=URL&create=true. Passwords come from the environment (PGPASSWORD, PGPASSFILE, AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY). With --join the store has the document already, and this folder shares it.`,
+AWS_SECRET_ACCESS_KEY). With --join the store has the document already, and this folder shares it.
+
+With --from-log the document is made again from an export of its log: every operation, hash and signature is checked, and the log ends with the
+same head. Settings, roles and API keys are not in a log.`,
 		Args: exactly(0),
 	}
 	file := cmd.Flags().String("schema", "", "a file that says which entities and fields there are (- is standard input)")
@@ -45,6 +48,11 @@ AWS_SECRET_ACCESS_KEY). With --join the store has the document already, and this
 	store := workspace.Store{}
 	cmd.Flags().StringVar(&store.URL, "store", "", "where the document's log is (default the folder)")
 	join := cmd.Flags().Bool("join", false, "with --store: share the document that is there, of the name of the folder or --name")
+	fromLog := cmd.Flags().String("from-log", "", "an export of a whole log (skep config audit export): restore the document that it is of")
+	registry := cmd.Flags().String("key-registry", "", "with --from-log: the file with the public keys of those who signed, which becomes the document's")
+	for _, other := range []string{"schema", "name", "join", "copy-of"} {
+		cmd.MarkFlagsMutuallyExclusive("from-log", other)
+	}
 	cmd.MarkFlagsMutuallyExclusive("copy-of", "store")
 	cmd.MarkFlagsMutuallyExclusive("join", "schema")
 	cmd.MarkFlagsMutuallyExclusive("copy-of", "schema")
@@ -55,6 +63,9 @@ AWS_SECRET_ACCESS_KEY). With --join the store has the document already, and this
 		}
 		if *join {
 			return joinDocument(cmd, f.dir, *name, store)
+		}
+		if *fromLog != "" {
+			return restoreDocument(cmd, f.dir, *fromLog, *registry, store)
 		}
 		text, err := []byte(exampleSchema), error(nil)
 		if *file != "" {

@@ -117,6 +117,14 @@ func (r *Report) signature(op *config.Op, keys *sign.Registry, bad *Problems, wh
 // Verify checks an export: the hash of every line, that each follows the one before it, that the end is there, and the signatures. seen is
 // called with every operation's place in the log.
 func Verify(from io.Reader, keys *sign.Registry, seen func(Head)) (*Report, error) {
+	return verify(from, keys, func(l *Line) error {
+		seen(Head{l.Metadata.Seq, l.Metadata.Hash})
+		return nil
+	})
+}
+
+// verify is Verify. It calls fn with every line that it can read, until there is a problem.
+func verify(from io.Reader, keys *sign.Registry, fn func(*Line) error) (*Report, error) {
 	v := &verifier{keys: keys, bad: &Problems{}, report: &Report{}}
 	lines := bufio.NewScanner(from)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
@@ -131,8 +139,12 @@ func Verify(from io.Reader, keys *sign.Registry, seen func(Head)) (*Report, erro
 			v.bad.add("line %d: %v", n, err)
 			continue
 		}
-		v.line(n, l)
-		seen(Head{l.Metadata.Seq, l.Metadata.Hash})
+		if v.line(n, l); len(v.bad.List) > 0 {
+			continue
+		}
+		if err := fn(l); err != nil {
+			return v.report, err
+		}
 	}
 	if err := lines.Err(); err != nil {
 		if errors.Is(err, bufio.ErrTooLong) {

@@ -47,6 +47,11 @@ func Join(ctx context.Context, dir, name string, store Store) (*Workspace, error
 	return begin(ctx, dir, beginning{settings: Settings{Document: name, Store: store}, join: true})
 }
 
+// Restore makes a workspace of a document whose log fill brings, which appends records to an empty log or, if it was broken off, goes on.
+func Restore(ctx context.Context, dir, name string, store Store, fill func(ctx context.Context, log oplog.Log) error) (*Workspace, error) {
+	return begin(ctx, dir, beginning{settings: Settings{Document: name, Store: store}, fill: fill})
+}
+
 // makeLog makes the log, as far as it is not there, and opens it.
 func (w *Workspace) makeLog(ctx context.Context, b *beginning) error {
 	if err := w.createLog(ctx, b.join); err != nil {
