@@ -19,7 +19,7 @@ func Compare(old, now *State, env string, filter Filter) []Change {
 	var list []Change
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		t := now.schema.Entity(Type(name))
-		if t == nil || !filter.matches(name, "") {
+		if t == nil || !filter.Matches(name, "") {
 			continue
 		}
 		was, _ := old.Entity(name, env) // nil: it was not there
@@ -33,7 +33,7 @@ func Compare(old, now *State, env string, filter Filter) []Change {
 		}
 		for i := range t.Fields {
 			field := t.Fields[i].Name
-			if before, after := was[field], is[field]; filter.matches(name, field) && !value.Equal(before.Value, after.Value) {
+			if before, after := was[field], is[field]; filter.Matches(name, field) && !value.Equal(before.Value, after.Value) {
 				list = append(list, Change{name, field, before.Value, after.Value, after.By})
 			}
 		}

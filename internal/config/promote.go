@@ -30,8 +30,8 @@ func (f *Filter) check() error {
 	return nil
 }
 
-// matches reports whether a field is chosen; field "" asks for the entity alone.
-func (f *Filter) matches(entity, field string) bool {
+// Matches reports whether a field is chosen; field "" asks for the entity alone.
+func (f *Filter) Matches(entity, field string) bool {
 	match := func(patterns []string, names ...string) bool {
 		return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
 			return slices.ContainsFunc(names, func(n string) bool { ok, err := path.Match(pattern, n); return ok && err == nil })
@@ -105,7 +105,7 @@ func (p *plan) prune(from, to string) {
 	}
 	for _, name := range p.s.Entities("") {
 		p.s.eachCell(name, p.s.get(name).life, func(f *schema.Field, env string, c *cell) {
-			if env == from && p.r.Filter.matches(name, f.Name) {
+			if env == from && p.r.Filter.Matches(name, f.Name) {
 				t := p.target(name, f, from)
 				t.none = false
 				t.unset(p)
@@ -136,12 +136,12 @@ func (s *State) promotion(from, to string, anyPath bool) (string, string, error)
 // clean refuses to hand on what is in doubt.
 func (s *State) clean(env string, filter *Filter) error {
 	for _, c := range s.Conflicts() {
-		if slices.Contains(s.schema.Chain(env), c.Env) && filter.matches(c.Entity, c.Field) {
+		if slices.Contains(s.schema.Chain(env), c.Env) && filter.Matches(c.Entity, c.Field) {
 			return fmt.Errorf("%s.%s@%s: writes wait for somebody to choose: resolve them first: %w", c.Entity, c.Field, c.Env, errkind.Conflict)
 		}
 	}
 	for _, v := range s.Violations() {
-		if v.Env == env && v.Severity == Error && filter.matches(v.Entity, v.Field) {
+		if v.Env == env && v.Severity == Error && filter.Matches(v.Entity, v.Field) {
 			return fmt.Errorf("%s@%s: %s: mend it first: %w", v.Entity, v.Env, v.Message, errkind.Conflict)
 		}
 	}
@@ -162,12 +162,12 @@ func (s *State) Diff(a, b string, filter Filter) []Change {
 	var list []Change
 	for _, name := range s.Entities("") {
 		t := s.schema.Entity(Type(name))
-		if t == nil || !filter.matches(name, "") {
+		if t == nil || !filter.Matches(name, "") {
 			continue
 		}
 		for i := range t.Fields {
 			f := &t.Fields[i]
-			if !filter.matches(name, f.Name) {
+			if !filter.Matches(name, f.Name) {
 				continue
 			}
 			old, now := s.resolve(name, f, a), s.resolve(name, f, b)

@@ -3,6 +3,7 @@ package auditlog_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -175,6 +176,55 @@ func TestVerifyAsksTheRegistry(t *testing.T) {
 		}
 		if _, err := auditlog.VerifyLog(t.Context(), l.doc, keys, nobody, none); !errors.Is(err, errkind.Invalid) {
 			t.Errorf("%s, the log: %v", name, err)
+		}
+	}
+}
+
+// Who makes all hashes anew cannot give another value to an operation that somebody signed.
+func TestVerifyComparesWhatWasSigned(t *testing.T) {
+	t.Parallel()
+	l := begin(t)
+	lines := l.export(t, auditlog.Filter{})
+	forge := func(line int, old, now string) string {
+		list := make([]auditlog.Line, len(lines))
+		at := oplog.Head{Hash: engine.Genesis("shop")}
+		for i := range lines {
+			if err := json.Unmarshal([]byte(lines[i]), &list[i]); err != nil {
+				t.Fatal(err)
+			}
+			if i == line-1 {
+				list[i].Operation = bytes.ReplaceAll(list[i].Operation, []byte(old), []byte(now))
+			}
+			list[i].Metadata.Prev = at.Hash
+			at = oplog.Head{Seq: at.Seq + 1, Hash: engine.Chain(at, list[i].Operation)}
+			list[i].Metadata.Hash = at.Hash
+		}
+		var b strings.Builder
+		for i := range list {
+			list[i].Metadata.Head.Hash = at.Hash
+			text, err := json.Marshal(list[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Write(append(text, '\n'))
+		}
+		return b.String()
+	}
+	tests := []struct {
+		name     string
+		line     int
+		old, now string
+		want     string
+	}{
+		{"nothing", 3, "app:1", "app:1", ""},
+		{"not signed", 2, `"app:1"`, `"app:9"`, ""},
+		{"value", 3, `"app:1"`, `"app:9"`, "line 3: check operation"},
+		{"entity", 3, `"service.web"`, `"service.api"`, "line 3: check operation"},
+	}
+	for _, tt := range tests {
+		_, err := auditlog.Verify(strings.NewReader(forge(tt.line, tt.old, tt.now)), l.keys, nobody)
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, errkind.Invalid) || !strings.HasPrefix(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
 }

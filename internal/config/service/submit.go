@@ -184,16 +184,16 @@ func Request(op *wire.Operation) (*config.Request, error) {
 	case r.Kind == config.Resolve && op.ChosenValue != nil:
 		r.Value = op.ChosenValue.Any
 	}
-	if r.Kind == config.SetField && op.Value == nil && op.Add == nil && op.Remove == nil {
+	r.Add, r.Remove = plain(op.Add), plain(op.Remove)
+	if r.Kind == config.SetField && op.Value == nil && r.Add == nil && r.Remove == nil {
 		return nil, fmt.Errorf("set_field: there is neither value nor add nor remove (to unset a field, write \"value\": null): %w", errkind.Invalid)
 	}
 	if op.Value != nil {
-		if op.Add != nil || op.Remove != nil {
+		if r.Add != nil || r.Remove != nil {
 			return nil, fmt.Errorf("set_field: a value takes the place of all elements, so add and remove make no sense beside it: %w", errkind.Invalid)
 		}
 		r.Value = op.Value.Any
 	}
-	r.Add, r.Remove = plain(op.Add), plain(op.Remove)
 	for name, v := range op.Fields {
 		if r.Fields == nil {
 			r.Fields = map[string]any{}
@@ -213,8 +213,9 @@ func Request(op *wire.Operation) (*config.Request, error) {
 	return r, nil
 }
 
+// plain has nil for no elements: what is signed does not tell an empty list from none, so neither must what is done.
 func plain(list []wire.Value) []any {
-	if list == nil {
+	if len(list) == 0 {
 		return nil
 	}
 	all := make([]any, len(list))

@@ -14,8 +14,8 @@ func (s Signed) ForOp(b *Body) *config.Signature {
 }
 
 // VerifyOp checks the signature that an operation in a document's log carries, as of the operation's time, and that the operation can come
-// from what was signed: it has the actor, class, intent and kind, and writes to the entity and field. Which values it writes follows from the
-// request and the state before it; who has both plans the request again and compares.
+// from what was signed: it has the actor, class, intent and kind, and what it writes follows from the request as far as that alone says
+// (compare.go).
 func VerifyOp(keys *Registry, op *config.Op, doc string) (Body, error) {
 	if op.Signature == nil {
 		return Body{}, fmt.Errorf("check operation %s: it is not signed: %w: %w", op.ID, BadSignature, errkind.Unauthorized)
@@ -48,19 +48,5 @@ func differs(op *config.Op, b *Body) string {
 	case !kind:
 		return "kind"
 	}
-	if r.Kind == config.Promote || r.Kind == config.ChangeSchema {
-		return "" // they write to what they find
-	}
-	entity, err := config.ParseEntity(r.Entity)
-	below := r.Kind == config.RemoveEntity && r.Cascade // others go with it
-	for i := range op.Writes {
-		w := &op.Writes[i]
-		if err != nil || w.Entity != entity && !below {
-			return "entity"
-		}
-		if r.Field != "" && w.Field != "" && w.Field != r.Field || r.Key != "" && w.Key != "" && w.Key != r.Key {
-			return "field"
-		}
-	}
-	return ""
+	return wrote(op, r)
 }

@@ -40,6 +40,18 @@ func TestVerifyOp(t *testing.T) {
 		{"kind", func(o *config.Op) { o.Kind = config.RemoveEntity }, sign.OtherRequest, "its kind is not"},
 		{"entity", func(o *config.Op) { o.Writes[1].Entity = "route.web" }, sign.OtherRequest, "its entity is not"},
 		{"field", func(o *config.Op) { o.Writes[1].Field = "hosts" }, sign.OtherRequest, "its field is not"},
+		{"value", func(o *config.Op) { o.Writes[1].Value = int64(91) }, sign.OtherRequest, "its value is not"},
+		{"type", func(o *config.Op) { o.Writes[1].Value = "90" }, sign.OtherRequest, "its value is not"},
+		{"unset", func(o *config.Op) { o.Writes[1].Value = nil }, sign.OtherRequest, "its value is not"},
+		{"left out", func(o *config.Op) { o.Writes = o.Writes[:1] }, sign.OtherRequest, "its value is not"},
+		{"added", func(o *config.Op) {
+			o.Writes = append(o.Writes, config.Write{Do: config.Add, Entity: "route.api-v1", Field: "weight", Env: "staging", Value: "x"})
+		}, sign.OtherRequest, "its value is not"},
+		{"environment", func(o *config.Op) { o.Writes[1].Env = "dev" }, sign.OtherRequest, "its environment is not"},
+		{"override", func(o *config.Op) { o.Writes[1].Do = config.Override }, sign.OtherRequest, "its override is not"},
+		{"removal", func(o *config.Op) { o.Writes[0].Inc = 2 }, sign.OtherRequest, "its kind is not"},
+		{"move", func(o *config.Op) { o.Writes[0] = config.Write{Do: config.Move, Entity: "route.api-v1"} }, sign.OtherRequest, "its kind is not"},
+		{"schema", func(o *config.Op) { o.Schema = &config.NewSchema{Text: "x"} }, sign.OtherRequest, "its schema is not"},
 		{"before the key", func(o *config.Op) { o.Time = 1 }, sign.NotYetValid, ""},
 	}
 	for _, tt := range tests {
