@@ -50,6 +50,7 @@ proto: ## what is generated from proto/: needs protoc (Debian: protobuf-compiler
 	cd tools && GOBIN=$(CURDIR)/bin/tools $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
 	PATH="$(CURDIR)/bin/tools:$$PATH" protoc --proto_path=proto --go_out=. --go_opt=module=github.com/skep-dev/skep \
 		--connect-go_out=. --connect-go_opt=module=github.com/skep-dev/skep,simple=true,package_suffix= proto/conflux/v1/conflux.proto
+	sha256sum proto/conflux/v1/*.proto internal/config/rpc/confluxv1/conflux.*.go >internal/config/rpc/confluxv1/generated.sha256
 
 clean:
 	rm -rf bin
