@@ -273,6 +273,7 @@ func (c *creation) gather(ctx context.Context, log Since) error {
 // note begins the message.
 func (c *creation) note(edits []Edit) {
 	m := &Message{Subject: c.o.Message, LogHead: c.o.LogHead, Schema: c.p.Schema, Version: c.p.Version.Clone()}
+	c.ops.final = c.p.value
 	c.ops.Tell(m)
 	m.Allowed = len(c.p.Findings) > 0
 	for _, f := range c.p.Findings {

@@ -56,6 +56,8 @@ type Ops struct {
 	single     []*config.Op    // the first of those that are in no run
 	runs       map[runKey]*run // all of them
 	many       bool            // there are too many runs, and none are told as such
+
+	final func(a address) (any, bool) // what a field is in the end; nil: nothing is known of that
 }
 
 // Add takes one more operation, in any order.
@@ -120,8 +122,13 @@ func (o *Ops) Tell(m *Message) {
 	}
 	told = slices.AppendSeq(told, maps.Values(o.runs))
 	slices.SortFunc(told, func(a, b *run) int { return compareOps(a.first, b.first) })
+	final := o.final
+	if final == nil {
+		final = func(address) (any, bool) { return nil, false }
+	}
+	after := nexts(told, final)
 	for _, r := range told {
-		lines := r.lines()
+		lines := r.lines(after)
 		if len(m.Lines)+len(lines) > maxLines {
 			break
 		}

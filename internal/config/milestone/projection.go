@@ -1,6 +1,7 @@
 package milestone
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -40,6 +41,21 @@ type Projection struct {
 
 	content []content
 	schema  []string // all environments that there are
+	base    string   // of them
+}
+
+// value returns what a field has in the projection.
+func (p *Projection) value(a address) (any, bool) {
+	env := cmp.Or(a.Env, p.base)
+	kind := config.Type(a.Entity)
+	for i := range p.content {
+		if c := &p.content[i]; c.env == env && c.kind == kind {
+			e, _ := c.entities[a.Entity[len(kind)+1:]].(map[string]any)
+			v, ok := e[a.Field]
+			return v, ok
+		}
+	}
+	return nil, false
 }
 
 // content is what a file is going to have: the entities of one type in one environment.
@@ -74,7 +90,7 @@ func Take(s *config.State, envs []string) (*Projection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("project: %w", err)
 	}
-	p := &Projection{Environments: envs, Version: s.Version(), Latest: s.Latest(), Schema: s.Schema().Version, Findings: Findings(s, envs)}
+	p := &Projection{Environments: envs, Version: s.Version(), Latest: s.Latest(), Schema: s.Schema().Version, Findings: Findings(s, envs), base: s.Schema().Base()}
 	for _, e := range s.Schema().Environments {
 		p.schema = append(p.schema, e.Name)
 	}

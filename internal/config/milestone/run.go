@@ -95,10 +95,17 @@ func extreme(w *config.Write, a, b any) int {
 	return config.Magnitude(a, b)
 }
 
-// lines tells the run.
-func (r *run) lines() []Line {
+// lines tells the run. after returns what a field had after an operation, if that is known.
+func (r *run) lines(after func(op *config.Op) (any, bool)) []Line {
 	if r.count == 1 {
-		return linesOf(r.first)
+		lines := linesOf(r.first)
+		if w, ok := beaten(r.first); ok && len(lines) == 1 {
+			// An environment's first value takes the place of what it inherited, also if that was greater.
+			if now, known := after(r.first); known && extreme(w, now, w.Old) >= 0 {
+				lines[0].Change = fmt.Sprintf("stays %s, %s written", valueText(w.Old), valueText(w.Value))
+			}
+		}
+		return lines
 	}
 	c := changesOf(r.first)[0]
 	change := fmt.Sprintf("stays %s, %d writes", valueText(r.last.Writes[0].Old), r.count)
@@ -107,6 +114,56 @@ func (r *run) lines() []Line {
 	}
 	return []Line{{label(r.first.Actor), c.path(), change, why(r.first, false)}}
 }
+
+// beaten returns the one write of an operation to a field of strategy max or min that had a better value.
+func beaten(op *config.Op) (*config.Write, bool) {
+	if _, ok := runOf(op); !ok {
+		return nil, false
+	}
+	w := &op.Writes[0]
+	return w, w.Old != nil && extreme(w, w.Old, w.Value) > 0
+}
+
+// nexts finds, for the operations of runs that have one, what their fields had after them: before the next operation that is known, or at the end.
+func nexts(told []*run, final func(a address) (any, bool)) func(op *config.Op) (any, bool) {
+	at := map[address][]*config.Op{}
+	for _, r := range told {
+		if _, ok := beaten(r.first); ok && r.count == 1 {
+			at[addressOf(&r.first.Writes[0])] = nil
+		}
+	}
+	for _, r := range told {
+		for _, op := range []*config.Op{r.first, r.last} {
+			for i := 0; op != nil && i < len(op.Writes); i++ {
+				if a := addressOf(&op.Writes[i]); op.Writes[i].Do != config.Note {
+					if list, wanted := at[a]; wanted {
+						at[a] = append(list, op)
+					}
+				}
+			}
+		}
+	}
+	return func(op *config.Op) (any, bool) {
+		a := addressOf(&op.Writes[0])
+		var next *config.Op
+		for _, other := range at[a] {
+			if compareOps(other, op) > 0 && (next == nil || compareOps(other, next) < 0) {
+				next = other
+			}
+		}
+		if next == nil {
+			return final(a)
+		}
+		for i := range next.Writes {
+			if w := &next.Writes[i]; addressOf(w) == a {
+				return w.Old, w.Old != nil
+			}
+		}
+		return nil, false
+	}
+}
+
+func addressOf(w *config.Write) address { return address{w.Entity, w.Field, w.Key, w.Env} }
 
 // took reports whether the run's best value became the field's. A write has only what was there before it. But writes that count have made
 // what was there before a later one as good as they are; those that had not seen an override have not.
