@@ -81,6 +81,11 @@ func (s *Service) record(r reader, op *config.Op, seq uint64) *wire.Record {
 	var all []wire.Write
 	_ = s.doc.View(func(state *config.State) error {
 		all, out.More = writes(state, op, maxWritesShown)
+		for i := range all {
+			if parent, ok := parentOf(&all[i]); ok && !r.sees(state, parent, state.Schema().Base()) {
+				all[i].Value = nil
+			}
+		}
 		return nil
 	})
 	out.Writes = []wire.Write{}
@@ -98,6 +103,15 @@ func (s *Service) record(r reader, op *config.Op, seq uint64) *wire.Record {
 	return out
 }
 
+// parentOf returns where a write put an entity.
+func parentOf(w *wire.Write) (parent string, ok bool) {
+	if w.Do != string(config.Move) || w.Value == nil {
+		return "", false
+	}
+	parent, ok = w.Value.Any.(string)
+	return parent, ok
+}
+
 // whole reports whether the reader may see all effects of an operation, also those that no record shows.
 func (r reader) whole(op *config.Op, s *Service) bool {
 	return s.doc.View(func(state *config.State) error {
@@ -107,7 +121,7 @@ func (r reader) whole(op *config.Op, s *Service) bool {
 			if err != nil {
 				env = w.Env
 			}
-			if !r.may(w.Entity, w.Field, env) {
+			if !r.may(w.Entity, w.Field, env) || !r.sees(state, w.Parent, state.Schema().Base()) {
 				return errkind.Forbidden
 			}
 		}

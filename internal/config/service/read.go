@@ -72,9 +72,21 @@ func (r reader) entity(state *config.State, id, env string) *wire.Entity {
 	if err != nil || fields == hidden && !r.may(id, "", env) {
 		return nil
 	}
-	e.Parent, e.Position = state.Place(id)
+	if parent, position := state.Place(id); r.sees(state, parent, env) {
+		e.Parent, e.Position = parent, position // where it is among others that may not be seen says that there are some
+	}
 	slices.Sort(e.Conflicts)
 	return e
+}
+
+// sees reports whether the reader may know of an entity; "" is the top, of which everybody knows.
+func (r reader) sees(state *config.State, id, env string) bool {
+	if id == "" || r.may(id, "", env) {
+		return true
+	}
+	seen := false
+	_ = state.EachField(id, env, func(name string, _ *config.Resolved) { seen = seen || r.may(id, name, env) })
+	return seen
 }
 
 // Entity returns one entity in an environment.
