@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config"
@@ -100,7 +101,8 @@ What is so already is not written, and nothing is removed. Up to 1,000 operation
 				for _, text := range plan.Kept {
 					fmt.Fprintln(w, printable(text+": its strategy keeps it; --override of set goes over it"))
 				}
-				fmt.Fprintf(w, "%d entities are new, %d changed, %d were so already.\n", plan.New, plan.Changed, plan.Unchanged)
+				fmt.Fprintf(w, "%s new, %d changed, %s so already.\n", english.Plural(plan.New, "entity is", "entities are"), plan.Changed,
+					english.Plural(plan.Unchanged, "was", "were"))
 				if how.dryRun {
 					fmt.Fprintln(w, dryRunNote)
 				}
