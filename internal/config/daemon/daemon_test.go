@@ -45,19 +45,27 @@ type client struct {
 // serve starts a daemon on a new workspace with these files in its folder .conflux.
 func serve(tb testing.TB, files map[string]string) (*client, *workspace.Workspace) {
 	tb.Helper()
+	return serveDir(tb, func(dir string) (*workspace.Workspace, error) {
+		w, err := workspace.Init(tb.Context(), dir, "shop", shop)
+		for name, text := range files {
+			if name == "config.toml" {
+				text = "document = \"shop\"\n" + text
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, workspace.Folder, name), []byte(text), 0o600)
+			}
+		}
+		return w, err
+	})
+}
+
+// serveDir starts a daemon on a workspace that begin makes in a new folder.
+func serveDir(tb testing.TB, begin func(dir string) (*workspace.Workspace, error)) (*client, *workspace.Workspace) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
-	dir := tb.TempDir()
-	w, err := workspace.Init(ctx, dir, "shop", shop)
+	w, err := begin(tb.TempDir())
 	if err != nil {
 		tb.Fatal(err)
-	}
-	for name, text := range files {
-		if name == "config.toml" {
-			text = "document = \"shop\"\n" + text
-		}
-		if err := os.WriteFile(filepath.Join(dir, workspace.Folder, name), []byte(text), 0o600); err != nil {
-			tb.Fatal(err)
-		}
 	}
 	d, err := daemon.New(w, daemon.Options{})
 	if err != nil {

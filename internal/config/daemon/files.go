@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -171,7 +172,7 @@ func (f *files) put(c *content) {
 	check := service.CheckSigned(f.work.Settings.Document, c.registry, f.work.Settings.Signing.Required, time.Now)
 	opts := service.Options{Revision: c.revision, Check: check}
 	if c.rules != nil {
-		opts.Access = ruled{c.rules}
+		opts.Access = ruled{c.rules, f.work.Service.Document().Base}
 	}
 	f.work.Service.Configure(opts)
 	f.mu.Lock()
@@ -181,8 +182,11 @@ func (f *files) put(c *content) {
 	f.changed = make(chan struct{})
 }
 
-// ruled is rules as the service asks them.
-type ruled struct{ rules *access.Rules }
+// ruled is rules as the service asks them. The base environment has the name that the schema in force says, also if that came after the rules.
+type ruled struct {
+	rules *access.Rules
+	base  func() string
+}
 
 func known(a config.Actor) config.Actor {
 	if a.ID == anonymous {
@@ -193,10 +197,13 @@ func known(a config.Actor) config.Actor {
 
 // Allow decides one question.
 func (r ruled) Allow(a config.Actor, action policy.Action, entity, field, env string) bool {
-	return r.rules.Allow(known(a), action, entity, field, env)
+	return r.rules.Allow(known(a), action, entity, field, cmp.Or(env, r.base()))
 }
 
 // Subject looks an actor up for many questions.
 func (r ruled) Subject(a config.Actor) func(action policy.Action, entity, field, env string) bool {
-	return r.rules.For(known(a)).Allow
+	allow := r.rules.For(known(a)).Allow
+	return func(action policy.Action, entity, field, env string) bool {
+		return allow(action, entity, field, cmp.Or(env, r.base()))
+	}
 }

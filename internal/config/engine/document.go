@@ -71,7 +71,8 @@ type Document struct {
 	writing sync.Mutex
 	unsure  bool // guarded by writing: an append failed, and may have been kept all the same
 
-	saved    atomic.Uint64 // the record of the last snapshot
+	base     atomic.Pointer[string] // the base environment's name, by the schema in force
+	saved    atomic.Uint64          // the record of the last snapshot
 	watchers atomic.Int64
 
 	mu      sync.RWMutex
@@ -103,6 +104,7 @@ func Open(ctx context.Context, name string, log oplog.Log, opts Options) (*Docum
 		return nil, fmt.Errorf("open document %s: %w", name, err)
 	}
 	d.opened = true
+	d.noteBase()
 	return d, nil
 }
 
@@ -139,6 +141,16 @@ func (d *Document) Node() string { return *d.node.Load() }
 
 // Meta gives access to the document's small named values.
 func (d *Document) Meta() oplog.Metadata { return d.log }
+
+// Base returns the name of the base environment. Unlike View, which must not be called in a View, it waits for nobody.
+func (d *Document) Base() string { return *d.base.Load() }
+
+// noteBase notes the base's name. The caller holds mu, or nobody else has the document yet.
+func (d *Document) noteBase() {
+	if base := d.state.Schema().Base(); d.base.Load() == nil || *d.base.Load() != base {
+		d.base.Store(&base)
+	}
+}
 
 // View calls fn with the state, which must not be kept. fn must not write to the document.
 func (d *Document) View(fn func(s *config.State) error) error {
@@ -261,6 +273,7 @@ func (d *Document) publish(batch []decoded) {
 		}
 	}
 	d.state.Settle()
+	d.noteBase()
 	if d.opened {
 		d.remember(batch)
 	}
