@@ -3,6 +3,7 @@
 //	r := replica.New(doc, transport, peers, replica.Options{})
 //	err := r.Run(ctx)
 //	reply, err := r.Handle(ctx, message)   // for what comes from peers
+//	differ, err := r.Hear(ctx, notice)     // for what somebody told all
 //
 // Every copy accepts writes, whether it reaches the others or not, and numbers what it makes: so a version, the numbers up to which somebody has each
 // copy's operations, says what that one lacks. Run tells all peers of new operations at once, and from time to time compares versions with
@@ -97,7 +98,8 @@ type backoff struct {
 	pause time.Duration
 }
 
-// New makes a Replica. peers returns the names of the others by which the transport knows them; they may change.
+// New makes a Replica. peers returns the names of the others by which the transport knows them; they may change. Both may be nil: such a copy is
+// reached by other ways only (TryOver).
 func New(doc *engine.Document, transport Transport, peers func() []string, opts Options) *Replica {
 	for _, d := range []struct {
 		at *time.Duration
@@ -109,6 +111,9 @@ func New(doc *engine.Document, transport Transport, peers func() []string, opts 
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if peers == nil {
+		peers = func() []string { return nil }
 	}
 	return &Replica{
 		doc: doc, transport: transport, peers: peers, opts: opts, aside: map[crdt.Dot]*config.Op{}, wait: map[string]backoff{},
@@ -162,7 +167,7 @@ func (r *Replica) Run(ctx context.Context) error {
 			return nil
 		case <-news:
 			for _, peer := range r.peers() {
-				r.try(ctx, peer)
+				r.TryOver(ctx, r.transport, peer)
 			}
 		case <-timer.C:
 			timer.Reset(r.opts.Every/2 + rand.N(r.opts.Every)) //nolint:gosec // it spreads load and is no secret
@@ -170,23 +175,21 @@ func (r *Replica) Run(ctx context.Context) error {
 				r.opts.Logger.Warn("could not take operations that were put aside", "document", r.doc.Name(), "error", err)
 			}
 			if peers := r.peers(); len(peers) > 0 {
-				r.try(ctx, peers[rand.IntN(len(peers))]) //nolint:gosec // as above
+				r.TryOver(ctx, r.transport, peers[rand.IntN(len(peers))]) //nolint:gosec // as above
 			}
 		}
 	}
 }
 
-// try synchronizes with a peer unless it has just failed.
-func (r *Replica) try(ctx context.Context, peer string) {
+// TryOver is SyncOver, unless the peer has just failed. Status says what came of it.
+func (r *Replica) TryOver(ctx context.Context, way Transport, peer string) {
 	r.mu.Lock()
 	rests := time.Now().Before(r.wait[peer].until)
 	r.mu.Unlock()
 	if rests {
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, r.opts.Timeout)
-	defer cancel()
-	err := r.Sync(limited, peer)
+	err := r.SyncOver(ctx, way, peer)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err == nil {
@@ -202,15 +205,31 @@ func (r *Replica) try(ctx context.Context, peer string) {
 	r.status.Failures[peer] = err.Error()
 }
 
+// Forget drops what is remembered of the failures of a peer that is not one any more.
+func (r *Replica) Forget(peer string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.wait, peer)
+	delete(r.status.Failures, peer)
+}
+
 // Sync exchanges operations with a peer until neither has any that the other lacks, or what is left is put aside or refused.
 func (r *Replica) Sync(ctx context.Context, peer string) error {
+	return r.SyncOver(ctx, r.transport, peer)
+}
+
+// SyncOver is Sync with a peer that another transport knows.
+func (r *Replica) SyncOver(ctx context.Context, way Transport, peer string) error {
 	theirs := r.version() // so that the first message brings nothing: what the peer has is not known
 	for before := ""; ; {
 		m, err := r.message(ctx, &theirs)
 		if err != nil {
 			return err
 		}
-		answer, err := r.transport.Exchange(ctx, peer, m)
+		// Each exchange has its time, and not all of them: who was away for long has many.
+		limited, cancel := context.WithTimeout(ctx, r.opts.Timeout)
+		answer, err := way.Exchange(limited, peer, m)
+		cancel()
 		if err != nil {
 			return fmt.Errorf("replicate document %s with %s: %w", r.doc.Name(), peer, err)
 		}
@@ -271,30 +290,35 @@ func (r *Replica) take(ctx context.Context, m *Message) error {
 	if len(m.Ops) > MaxOps {
 		return fmt.Errorf("replicate document %s: the message has %d operations, and %d are allowed: %w", r.doc.Name(), len(m.Ops), MaxOps, errkind.TooLarge)
 	}
-	if err := r.checkMarks(ctx, m); err != nil {
+	if err := r.checkMarks(ctx, m.Node, m.Marks); err != nil {
 		return err
 	}
 	if err := r.checkName(ctx, m); err != nil {
 		return err
 	}
+	return r.submit(ctx, r.decode(m.Node, m.Ops))
+}
+
+// decode reads operations. Those that are none are counted, and left out.
+func (r *Replica) decode(peer string, texts []json.RawMessage) []*config.Op {
 	var ops []*config.Op
-	for _, text := range m.Ops {
+	for _, text := range texts {
 		op, err := config.DecodeOp(text)
 		if err != nil {
 			r.mu.Lock()
 			r.status.Refused++
 			r.mu.Unlock()
-			r.opts.Logger.Warn("a peer sent what is no operation", "document", r.doc.Name(), "peer", m.Node, "error", err)
+			r.opts.Logger.Warn("a peer sent what is no operation", "document", r.doc.Name(), "peer", peer, "error", err)
 			continue
 		}
 		ops = append(ops, op)
 	}
-	return r.submit(ctx, ops)
+	return ops
 }
 
 // checkMarks finds out whether two copies have different operations of one name.
-func (r *Replica) checkMarks(ctx context.Context, m *Message) error {
-	for dot, at := range m.Marks {
+func (r *Replica) checkMarks(ctx context.Context, peer string, marks map[crdt.Dot]crdt.HLC) error {
+	for dot, at := range marks {
 		op, err := r.doc.Op(ctx, dot)
 		if err != nil {
 			return err
@@ -304,7 +328,7 @@ func (r *Replica) checkMarks(ctx context.Context, m *Message) error {
 			r.status.Forked = dot.Node
 			r.mu.Unlock()
 			return fmt.Errorf("replicate document %s: operation %s is another one at %s: a copy was put back to an earlier state and written to under its "+
-				"old name: export what it has of its own, and make it anew from another copy: %w", r.doc.Name(), dot, m.Node, errkind.Conflict)
+				"old name: export what it has of its own, and make it anew from another copy: %w", r.doc.Name(), dot, peer, errkind.Conflict)
 		}
 	}
 	return nil
@@ -313,30 +337,22 @@ func (r *Replica) checkMarks(ctx context.Context, m *Message) error {
 // checkName finds out whether others know more of this copy than itself, or have its name.
 func (r *Replica) checkName(ctx context.Context, m *Message) error {
 	node := r.doc.Node()
-	known := func() uint64 {
-		v := r.version()
-		return v.Last(node)
-	}
 	if m.Node == node {
 		return fmt.Errorf("replicate document %s: the peer is called %s as well: it is this one, has the same log, or a copy of it: leave it out of the "+
 			"peers, or open it with a new name: %w", r.doc.Name(), node, errkind.Conflict)
 	}
-	if m.Version.Last(node) <= known() {
-		return nil
-	}
-	// Another process may have written to this copy's log, and told of it.
-	if err := r.doc.Refresh(ctx); err != nil {
+	more, err := r.knowsMore(ctx, crdt.Dot{Node: node, Seq: m.Version.Last(node)})
+	if err != nil || !more {
 		return err
 	}
-	if m.Version.Last(node) <= known() {
-		return nil
-	}
-	return r.rename(ctx, m.Node)
+	return r.rename(ctx, m.Node, node)
 }
 
-// rename gives this copy a new name, since a peer knows of operations of this one that it has not made.
-func (r *Replica) rename(ctx context.Context, peer string) error {
-	old := r.doc.Node()
+// rename gives this copy a new name, since a peer knows of operations of the old one that it has not made.
+func (r *Replica) rename(ctx context.Context, peer, old string) error {
+	if r.doc.Node() != old {
+		return nil // another message has said so, too
+	}
 	name, err := r.doc.Rename(ctx)
 	if err != nil {
 		return err
@@ -352,6 +368,7 @@ func (r *Replica) rename(ctx context.Context, peer string) error {
 func (r *Replica) submit(ctx context.Context, ops []*config.Op) error {
 	var now []*config.Op
 	r.mu.Lock()
+	before := len(r.aside)
 	for _, op := range ops {
 		if !r.doc.Ahead(op.Time) {
 			now = append(now, op)
@@ -359,7 +376,11 @@ func (r *Replica) submit(ctx context.Context, ops []*config.Op) error {
 			r.aside[op.ID] = op
 		}
 	}
+	first := before == 0 && len(r.aside) > 0
 	r.mu.Unlock()
+	if first {
+		r.opts.Logger.Warn("operations are ahead of this clock, and are put aside until it is their time", "document", r.doc.Name())
+	}
 	if len(now) == 0 {
 		return nil
 	}
