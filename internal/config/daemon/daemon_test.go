@@ -62,11 +62,17 @@ func serve(tb testing.TB, files map[string]string) (*client, *workspace.Workspac
 // serveDir starts a daemon on a workspace that begin makes in a new folder.
 func serveDir(tb testing.TB, begin func(dir string) (*workspace.Workspace, error)) (*client, *workspace.Workspace) {
 	tb.Helper()
-	ctx, cancel := context.WithCancel(tb.Context())
 	w, err := begin(tb.TempDir())
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return run(tb, w), w
+}
+
+// run runs a daemon on a workspace until the test ends.
+func run(tb testing.TB, w *workspace.Workspace) *client {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
 	d, err := daemon.New(w, daemon.Options{})
 	if err != nil {
 		tb.Fatal(err)
@@ -86,7 +92,7 @@ func serveDir(tb testing.TB, begin func(dir string) (*workspace.Workspace, error
 			tb.Error(err)
 		}
 	})
-	return &client{tb: tb, url: d.Scheme() + "://" + ln.Addr().String(), header: http.Header{}, http: http.DefaultClient}, w
+	return &client{tb: tb, url: d.Scheme() + "://" + ln.Addr().String(), header: http.Header{}, http: http.DefaultClient}
 }
 
 // as is a client with another header.

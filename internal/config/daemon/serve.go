@@ -76,7 +76,7 @@ func (d *Daemon) newAPI() http.Handler {
 	rest.Register(api, mount)
 	rest.RegisterEntities(api, mount)
 	mux.Handle(rpc.Handler(find))
-	replication := peers.Handler(d.copies.Replica, d.permitCopy)
+	replication := peers.Handler(d.copies.Replica, d.copies.status, d.permitCopy)
 	mux.Handle("GET "+peers.Path, replication)
 	mux.Handle("POST "+peers.Path, replication)
 	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) {

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,9 +11,10 @@ import (
 	"github.com/skep-dev/skep/internal/config/engine"
 	"github.com/skep-dev/skep/internal/config/replica"
 	"github.com/skep-dev/skep/internal/config/workspace"
+	"github.com/skep-dev/skep/internal/errkind"
 )
 
-// ReadKey reads the key that is shown to peers from a file, whose name is that from a folder. "" has none.
+// ReadKey reads a key that copies show each other, or seal with, from a file, whose name is that from a folder. "" has none.
 func ReadKey(dir, name string) (string, error) {
 	if name == "" {
 		return "", nil
@@ -24,11 +24,11 @@ func ReadKey(dir, name string) (string, error) {
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return "", fmt.Errorf("read the peers' key: %w", err)
+		return "", fmt.Errorf("read the copies' key: %w", err)
 	}
 	key := strings.TrimSpace(string(text))
 	if key == "" || strings.ContainsAny(key, "\r\n") {
-		return "", errors.New("read the peers' key: the file has to have one line")
+		return "", fmt.Errorf("read the copies' key: %s has to have one line: %w", name, errkind.Invalid)
 	}
 	return key, nil
 }

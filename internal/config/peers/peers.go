@@ -1,7 +1,7 @@
 // Package peers carries what the copies of a document say to each other over HTTP.
 //
 //	r := replica.New(doc, peers.NewTransport(key), addresses, replica.Options{})
-//	mux.Handle("POST "+peers.Path, peers.Handler(r, permit))
+//	mux.Handle("POST "+peers.Path, peers.Handler(r, status, permit))
 //
 // A peer is named by the address of its daemon, https://config.example:9400. It has to be one that the operator wrote down: nobody else can
 // make a copy ask anything of anybody.
@@ -100,13 +100,14 @@ func (t *Transport) do(ctx context.Context, method, peer, path string, body io.R
 }
 
 // Handler takes messages for a copy, from whoever permit lets through: what a peer sends is not asked again whether its actor may do that.
-func Handler(r *replica.Replica, permit func(*http.Request) error) http.Handler {
+// status is what GET answers.
+func Handler(r *replica.Replica, status func() any, permit func(*http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		answer, err := any(nil), permit(req)
 		switch {
 		case err != nil:
 		case req.Method == http.MethodGet:
-			answer = r.Status()
+			answer = status()
 		default:
 			m := new(replica.Message)
 			if err = read(w, req, m); err == nil {

@@ -82,6 +82,11 @@ type Settings struct {
 type Replication struct {
 	Peers   []string `toml:"peers" comment:"Addresses of the daemons of the document's other copies"`
 	KeyFile string   `toml:"key_file" comment:"A file with the API key that they are shown; it needs the permission admin there"`
+
+	Bus                string `toml:"bus" comment:"NATS servers over which copies find each other: nats://HOST:PORT or tls://HOST:PORT, several joined by commas"`
+	BusKeyFile         string `toml:"bus_key_file" comment:"A file with the key that the copies share, which seals what they say there; make it with openssl rand -base64 32"`
+	BusCredentialsFile string `toml:"bus_credentials_file" comment:"What the servers are shown: a .creds file, or a line with USER:PASSWORD or a token"`
+	BusCAFile          string `toml:"bus_ca_file" comment:"Who vouches for the servers, over TLS; empty: whom the system trusts"`
 }
 
 // Signing says which operations are taken.
