@@ -8,34 +8,12 @@ import (
 	"github.com/skep-dev/skep/internal/config/wire"
 )
 
-// Environments are those of the schema.
-type Environments struct {
-	Environments []wire.Environment `json:"environments" doc:"The base first"`
-}
-
 // Differing chooses what is compared.
 type Differing struct {
 	From   string   `query:"from" maxLength:"256"`
 	To     string   `query:"to" maxLength:"256"`
 	Entity []string `query:"entity,explode" maxItems:"100" doc:"Only these, as TYPE or TYPE.ID, with * for any text"`
 	Field  []string `query:"field,explode" maxItems:"100"`
-}
-
-// Diff is what differs between two environments.
-type Diff struct {
-	From    string        `json:"from"`
-	To      string        `json:"to"`
-	Changes []wire.Change `json:"changes" doc:"What would change if from became as to"`
-}
-
-// Conflicts are the fields for which somebody has to choose.
-type Conflicts struct {
-	Conflicts []wire.Conflict `json:"conflicts"`
-}
-
-// Violations are the rules of the schema that the state breaks.
-type Violations struct {
-	Violations []wire.Violation `json:"violations"`
 }
 
 // OfEnvironment chooses an environment.
@@ -51,26 +29,26 @@ func (a *routes) environments() {
 	handle(a, a.op(http.MethodGet, "/violations", "violations", "List the rules of the schema that the state breaks"), a.violations)
 }
 
-func (a *routes) listEnvironments(_ context.Context, c *Caller, _ *struct{}) (*body[Environments], error) {
-	return &body[Environments]{Environments{c.Service.Environments()}}, nil
+func (a *routes) listEnvironments(_ context.Context, c *Caller, _ *struct{}) (*body[wire.Environments], error) {
+	return &body[wire.Environments]{wire.Environments{Environments: c.Service.Environments()}}, nil
 }
 
 func (a *routes) environmentState(ctx context.Context, c *Caller, in *ReadingEnvironment) (*Fresh[wire.State], error) {
 	return a.stateOf(ctx, c, &in.Reading, in.Name)
 }
 
-func (a *routes) diff(ctx context.Context, c *Caller, in *Differing) (*body[Diff], error) {
+func (a *routes) diff(ctx context.Context, c *Caller, in *Differing) (*body[wire.Diff], error) {
 	list, err := c.Service.Diff(ctx, c.Actor, in.From, in.To, config.Filter{Entities: in.Entity, Fields: in.Field})
 	if err != nil {
 		return nil, err
 	}
-	return &body[Diff]{Diff{in.From, in.To, list}}, nil
+	return &body[wire.Diff]{wire.Diff{From: in.From, To: in.To, Changes: list}}, nil
 }
 
-func (a *routes) conflicts(ctx context.Context, c *Caller, _ *struct{}) (*body[Conflicts], error) {
-	return &body[Conflicts]{Conflicts{c.Service.Conflicts(ctx, c.Actor)}}, nil
+func (a *routes) conflicts(ctx context.Context, c *Caller, _ *struct{}) (*body[wire.Conflicts], error) {
+	return &body[wire.Conflicts]{wire.Conflicts{Conflicts: c.Service.Conflicts(ctx, c.Actor)}}, nil
 }
 
-func (a *routes) violations(ctx context.Context, c *Caller, in *OfEnvironment) (*body[Violations], error) {
-	return &body[Violations]{Violations{c.Service.Violations(ctx, c.Actor, in.Env)}}, nil
+func (a *routes) violations(ctx context.Context, c *Caller, in *OfEnvironment) (*body[wire.Violations], error) {
+	return &body[wire.Violations]{wire.Violations{Violations: c.Service.Violations(ctx, c.Actor, in.Env)}}, nil
 }

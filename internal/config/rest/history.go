@@ -46,11 +46,6 @@ type Blaming struct {
 	Env         string `query:"env" maxLength:"256" doc:"The same as environment"`
 }
 
-// Blames says where an entity's values come from.
-type Blames struct {
-	Fields []wire.Blame `json:"fields"`
-}
-
 func (a *routes) history() {
 	handle(a, a.op(http.MethodGet, "/log", "log", "List the operations, the newest first"), a.log)
 	handle(a, a.op(http.MethodGet, "/log/{entity}", "entity-log", "List the operations on an entity, the newest first"), a.entityLog)
@@ -74,10 +69,10 @@ func (a *routes) entityLog(ctx context.Context, c *Caller, in *LookingAtEntity) 
 	return a.log(ctx, c, &in.Looking)
 }
 
-func (a *routes) blame(ctx context.Context, c *Caller, in *Blaming) (*body[Blames], error) {
+func (a *routes) blame(ctx context.Context, c *Caller, in *Blaming) (*body[wire.Blames], error) {
 	list, err := c.Service.Blame(ctx, c.Actor, in.Entity, in.Field, (&Reading{Environment: in.Environment, Env: in.Env}).env())
 	if err != nil {
 		return nil, err
 	}
-	return &body[Blames]{Blames{list}}, nil
+	return &body[wire.Blames]{wire.Blames{Fields: list}}, nil
 }

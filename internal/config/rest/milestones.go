@@ -16,11 +16,6 @@ import (
 	"github.com/skep-dev/skep/internal/policy"
 )
 
-// MilestoneList is milestones, the latest first.
-type MilestoneList struct {
-	Milestones []wire.Milestone `json:"milestones"`
-}
-
 // ListingMilestones says how many.
 type ListingMilestones struct {
 	Limit int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
@@ -76,7 +71,7 @@ func (a *routes) createMilestone(ctx context.Context, c *Caller, _ *JustBody, n 
 	return &made{http.StatusCreated, m}, nil
 }
 
-func (a *routes) listMilestones(ctx context.Context, c *Caller, in *ListingMilestones) (*body[MilestoneList], error) {
+func (a *routes) listMilestones(ctx context.Context, c *Caller, in *ListingMilestones) (*body[wire.MilestoneList], error) {
 	if err := readsAll(c); err != nil {
 		return nil, err
 	}
@@ -84,7 +79,7 @@ func (a *routes) listMilestones(ctx context.Context, c *Caller, in *ListingMiles
 	if err != nil {
 		return nil, err
 	}
-	return &body[MilestoneList]{MilestoneList{list}}, nil
+	return &body[wire.MilestoneList]{wire.MilestoneList{Milestones: list}}, nil
 }
 
 func (a *routes) showMilestone(ctx context.Context, c *Caller, in *OneMilestone) (*body[*wire.Milestone], error) {

@@ -41,33 +41,6 @@ func (w *Writing) refused(err error) error {
 	return err
 }
 
-// Batch is operations that all count, or none does.
-type Batch struct {
-	Operations []wire.Operation `json:"operations" maxItems:"10000"`
-	Intent     string           `json:"intent,omitempty" doc:"Why, of the operations that do not say"`
-}
-
-// Results are those of a batch.
-type Results struct {
-	Results []wire.Result `json:"results" doc:"In the order of the operations"`
-	Version string        `json:"version"`
-}
-
-// Promotion is what is promoted.
-type Promotion struct {
-	From     string          `json:"from"`
-	To       string          `json:"to"`
-	Entities []string        `json:"entities,omitempty" doc:"Only these, as TYPE or TYPE.ID, with * for any text"`
-	Fields   []string        `json:"fields,omitempty" doc:"Only these fields"`
-	AnyPath  bool            `json:"any_path,omitempty" doc:"Also to an environment that the source does not inherit from"`
-	Prune    bool            `json:"prune,omitempty" doc:"Take away from the source what it inherits then"`
-	Base     string          `json:"base,omitempty"`
-	Expect   bool            `json:"expect,omitempty"`
-	Intent   string          `json:"intent,omitempty"`
-	DryRun   bool            `json:"dry_run,omitempty"`
-	Signed   *wire.Signature `json:"signed,omitempty"`
-}
-
 // Written is the answer to a write.
 type Written[T any] struct {
 	Status int
@@ -124,7 +97,7 @@ func (a *routes) submit(ctx context.Context, c *Caller, in *Writing, op *wire.Op
 	return &Written[wire.Result]{Status: written(in, results), ETag: quoted(results[0].Version), Body: results[0]}, nil
 }
 
-func (a *routes) submitBatch(ctx context.Context, c *Caller, in *Writing, b *Batch) (*Written[Results], error) {
+func (a *routes) submitBatch(ctx context.Context, c *Caller, in *Writing, b *wire.Batch) (*Written[wire.Results], error) {
 	if n := len(b.Operations); n > engine.MaxBatch {
 		return nil, fmt.Errorf("a batch has at most %d operations, and this one has %d: %w", engine.MaxBatch, n, errkind.TooLarge)
 	}
@@ -139,10 +112,10 @@ func (a *routes) submitBatch(ctx context.Context, c *Caller, in *Writing, b *Bat
 		return nil, err
 	}
 	version := results[len(results)-1].Version
-	return &Written[Results]{Status: written(in, results), ETag: quoted(version), Body: Results{results, version}}, nil
+	return &Written[wire.Results]{Status: written(in, results), ETag: quoted(version), Body: wire.Results{Results: results, Version: version}}, nil
 }
 
-func (a *routes) promote(ctx context.Context, c *Caller, in *Writing, p *Promotion) (*Written[wire.Result], error) {
+func (a *routes) promote(ctx context.Context, c *Caller, in *Writing, p *wire.Promotion) (*Written[wire.Result], error) {
 	in.DryRun = in.DryRun || p.DryRun
 	results, err := do(ctx, c, in, []wire.Operation{{
 		Type: "promote", From: p.From, To: p.To, Entities: p.Entities, Only: p.Fields, AnyPath: p.AnyPath, Prune: p.Prune,

@@ -64,13 +64,6 @@ type ReadingEntity struct {
 
 func (r *ReadingEntity) env() string { return (&Reading{Environment: r.Environment, Env: r.Env}).env() }
 
-// SchemaText is the schema in force.
-type SchemaText struct {
-	Name    string `json:"name,omitempty"`
-	Version string `json:"version,omitempty"`
-	Text    string `json:"text" doc:"TOML"`
-}
-
 func (a *routes) state() {
 	handle(a, a.op(http.MethodGet, "/state", "state", "Read the entities of an environment"), a.readState)
 	handle(a, a.op(http.MethodGet, "/state/{entity}", "entity", "Read one entity"), a.readEntity)
@@ -122,7 +115,7 @@ func (a *routes) readStatus(ctx context.Context, c *Caller, _ *struct{}) (*body[
 	return &body[*wire.Status]{s}, nil
 }
 
-func (a *routes) readSchema(_ context.Context, c *Caller, in *Cached) (*Fresh[SchemaText], error) {
+func (a *routes) readSchema(_ context.Context, c *Caller, in *Cached) (*Fresh[wire.SchemaText], error) {
 	name, version, text := c.Service.Schema()
-	return fresh(in, etag(c, version, "schema", text), &SchemaText{name, version, text}), nil
+	return fresh(in, etag(c, version, "schema", text), &wire.SchemaText{Name: name, Version: version, Text: text}), nil
 }

@@ -40,12 +40,6 @@ type Watching struct {
 	Accept      string `header:"Accept" doc:"text/event-stream, or application/x-ndjson"`
 }
 
-// Polled is the answer to a poll.
-type Polled struct {
-	Events []*wire.Event `json:"events"`
-	Cursor uint64        `json:"cursor" doc:"To go on after"`
-}
-
 func (w *Watching) query(c *Caller) (service.WatchQuery, error) {
 	q := service.WatchQuery{Initial: w.Initial, Entity: w.Entity, Field: w.Field, Env: (&Reading{Environment: w.Environment, Env: w.Env}).env(), Valid: w.ValidOnly}
 	text := w.LastEventID
@@ -68,7 +62,7 @@ func (a *routes) watch() {
 	o := a.op(http.MethodGet, "/watch", "watch", "Follow what changes")
 	o.Description = "A stream of events, as server-sent events or as lines of JSON; with wait, one answer. Each event has a cursor: who goes on after it misses nothing and gets nothing twice."
 	o.Responses = map[string]*huma.Response{"200": {Description: "Events", Content: map[string]*huma.MediaType{
-		"application/json":     {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Polled](), true, "")},
+		"application/json":     {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.Polled](), true, "")},
 		"application/x-ndjson": {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.Event](), true, "")},
 		"text/event-stream":    {Schema: &huma.Schema{Type: huma.TypeString}},
 	}}}
@@ -107,7 +101,7 @@ func poll(ctx context.Context, c *Caller, wait string, q service.WatchQuery) (*h
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	head := c.Service.Document().Head().Seq
-	out := &Polled{Events: []*wire.Event{}, Cursor: q.Cursor}
+	out := &wire.Polled{Events: []*wire.Event{}, Cursor: q.Cursor}
 	// What is there already is all answered at once; if that is nothing, the first that comes is.
 	var patient *time.Timer
 	reached := func(cursor uint64) error {
