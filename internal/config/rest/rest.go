@@ -46,6 +46,7 @@ func Register(api huma.API, m Mount) {
 	a.operations()
 	a.state()
 	a.environments()
+	a.since()
 	a.history()
 	a.milestones()
 	a.webhooks()

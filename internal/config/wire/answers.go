@@ -71,3 +71,8 @@ type Polled struct {
 	Events []*Event `json:"events"`
 	Cursor uint64   `json:"cursor" doc:"To go on after"`
 }
+
+// Changes are what has changed since an earlier state.
+type Changes struct {
+	Changes []Change `json:"changes"`
+}
