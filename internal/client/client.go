@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,9 +28,11 @@ const maxAnswer = 64 << 20
 // Client calls one server as one principal. It is safe for concurrent use.
 type Client struct {
 	base  *url.URL
+	api   string // below base, where the API is
 	token string
 	agent string
 	why   string
+	own   http.Header // sent with each request
 	http  *http.Client
 }
 
@@ -49,7 +52,7 @@ func New(serverURL string, opts Options) (*Client, error) {
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	u.RawQuery, u.Fragment = "", ""
-	c := &Client{base: u, token: opts.Token, agent: opts.UserAgent, why: opts.Intent, http: opts.HTTP}
+	c := &Client{base: u, api: Base, token: opts.Token, agent: opts.UserAgent, why: opts.Intent, http: opts.HTTP}
 	if c.agent == "" {
 		c.agent = "skep"
 	}
@@ -72,15 +75,16 @@ func (c *Client) URL() string { return c.base.String() }
 // call is one request to the API.
 type call struct {
 	method string
-	path   string // below Base, segments already escaped
+	path   string // below the API's, segments already escaped
 	query  url.Values
 	in     any       // sent as JSON
 	body   io.Reader // or sent as it is
 	ctype  string
 	accept string
+	header http.Header
 }
 
-// send makes the request and hands back an answer of status 2xx. The caller closes its body.
+// send makes the request and hands back an answer of status 2xx, or 304, which only who has sent an ETag gets. The caller closes its body.
 func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	body := k.body
 	if k.in != nil {
@@ -90,7 +94,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 		}
 		body, k.ctype = bytes.NewReader(b), "application/json"
 	}
-	target := c.base.String() + Base + k.path
+	target := c.base.String() + c.api + k.path
 	if len(k.query) > 0 {
 		target += "?" + k.query.Encode()
 	}
@@ -98,6 +102,8 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
+	maps.Copy(req.Header, c.own)
+	maps.Copy(req.Header, k.header)
 	req.Header.Set("User-Agent", c.agent)
 	if k.ctype != "" {
 		req.Header.Set("Content-Type", k.ctype)
@@ -115,7 +121,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("call server: %w", err)
 	}
-	if resp.StatusCode/100 != 2 {
+	if resp.StatusCode/100 != 2 && resp.StatusCode != http.StatusNotModified {
 		defer closeBody(resp)
 		return nil, readProblem(resp)
 	}
@@ -137,7 +143,7 @@ func (c *Client) doHeader(ctx context.Context, k call, out any) (http.Header, er
 		return nil, err
 	}
 	defer closeBody(resp)
-	if out == nil {
+	if out == nil || resp.StatusCode == http.StatusNotModified {
 		return resp.Header, nil
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

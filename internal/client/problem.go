@@ -79,7 +79,7 @@ func KindOf(status int) errkind.Kind {
 		return errkind.Forbidden
 	case http.StatusNotFound:
 		return errkind.NotFound
-	case http.StatusConflict:
+	case http.StatusConflict, http.StatusPreconditionFailed:
 		return errkind.Conflict
 	case http.StatusRequestEntityTooLarge:
 		return errkind.TooLarge
