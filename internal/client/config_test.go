@@ -465,3 +465,39 @@ func TestServersDocuments(t *testing.T) {
 		t.Errorf("asked %s, want %s", seen, want)
 	}
 }
+
+// TestWebhooks: looked after by who administers the document; a secret is told once.
+func TestWebhooks(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	d := asActor(t, configDaemon(t, nil), "zara")
+	hooks := d.Webhooks()
+	made, err := hooks.Add(ctx, &wire.NewWebhook{URL: "https://hooks.example.com/x", Events: []string{"milestone"}})
+	if err != nil || made.Secret == "" {
+		t.Fatalf("Add = %+v, %v", made, err)
+	}
+	list, err := hooks.List(ctx)
+	if err != nil || len(list) != 1 || list[0].ID != made.ID || list[0].Secret != "" {
+		t.Errorf("List = %+v, %v", list, err)
+	}
+	if err := hooks.Enable(ctx, made.ID); err != nil {
+		t.Error(err)
+	}
+	one, err := hooks.Show(ctx, made.ID)
+	if err != nil || one.URL != made.URL {
+		t.Errorf("Show = %+v, %v", one, err)
+	}
+	last, err := hooks.Deliveries(ctx, made.ID)
+	if err != nil || len(last) != 0 {
+		t.Errorf("Deliveries = %+v, %v", last, err)
+	}
+	if _, err := hooks.Redeliver(ctx, made.ID, ""); !errors.Is(err, errkind.NotFound) && !errors.Is(err, errkind.Conflict) {
+		t.Errorf("Redeliver of nothing: %v", err)
+	}
+	if err := hooks.Remove(ctx, made.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := hooks.Show(ctx, made.ID); !errors.Is(err, errkind.NotFound) {
+		t.Errorf("Show of what is gone: %v", err)
+	}
+}

@@ -10,16 +10,6 @@ import (
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
-// WebhookList is subscriptions.
-type WebhookList struct {
-	Webhooks []wire.Webhook `json:"webhooks"`
-}
-
-// Deliveries are attempts, the latest first.
-type Deliveries struct {
-	Deliveries []wire.Delivery `json:"deliveries"`
-}
-
 // OneWebhook names a subscription.
 type OneWebhook struct {
 	ID string `path:"id" maxLength:"40"`
@@ -29,11 +19,6 @@ type OneWebhook struct {
 type Redelivering struct {
 	JustBody
 	OneWebhook
-}
-
-// Again is what is sent again.
-type Again struct {
-	Event string `json:"event,omitempty" doc:"Of one of the last deliveries; none: the latest"`
 }
 
 type added struct {
@@ -71,7 +56,7 @@ func (a *routes) addWebhook(ctx context.Context, c *Caller, _ *JustBody, n *wire
 	return &added{http.StatusCreated, "no-store", w}, nil
 }
 
-func (a *routes) listWebhooks(ctx context.Context, c *Caller, _ *struct{}) (*body[WebhookList], error) {
+func (a *routes) listWebhooks(ctx context.Context, c *Caller, _ *struct{}) (*body[wire.WebhookList], error) {
 	m, err := manager(c)
 	if err != nil {
 		return nil, err
@@ -80,7 +65,7 @@ func (a *routes) listWebhooks(ctx context.Context, c *Caller, _ *struct{}) (*bod
 	if err != nil {
 		return nil, err
 	}
-	return &body[WebhookList]{WebhookList{list}}, nil
+	return &body[wire.WebhookList]{wire.WebhookList{Webhooks: list}}, nil
 }
 
 func (a *routes) showWebhook(ctx context.Context, c *Caller, in *OneWebhook) (*body[*wire.Webhook], error) {
@@ -103,7 +88,7 @@ func (a *routes) removeWebhook(ctx context.Context, c *Caller, in *OneWebhook) (
 	return nil, m.Remove(ctx, in.ID)
 }
 
-func (a *routes) listDeliveries(ctx context.Context, c *Caller, in *OneWebhook) (*body[Deliveries], error) {
+func (a *routes) listDeliveries(ctx context.Context, c *Caller, in *OneWebhook) (*body[wire.Deliveries], error) {
 	m, err := manager(c)
 	if err != nil {
 		return nil, err
@@ -112,10 +97,10 @@ func (a *routes) listDeliveries(ctx context.Context, c *Caller, in *OneWebhook) 
 	if err != nil {
 		return nil, err
 	}
-	return &body[Deliveries]{Deliveries{list}}, nil
+	return &body[wire.Deliveries]{wire.Deliveries{Deliveries: list}}, nil
 }
 
-func (a *routes) redeliver(ctx context.Context, c *Caller, in *Redelivering, again *Again) (*body[*wire.Delivery], error) {
+func (a *routes) redeliver(ctx context.Context, c *Caller, in *Redelivering, again *wire.Again) (*body[*wire.Delivery], error) {
 	m, err := manager(c)
 	if err != nil {
 		return nil, err

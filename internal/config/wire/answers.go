@@ -76,3 +76,18 @@ type Polled struct {
 type Changes struct {
 	Changes []Change `json:"changes"`
 }
+
+// WebhookList is subscriptions.
+type WebhookList struct {
+	Webhooks []Webhook `json:"webhooks"`
+}
+
+// Deliveries are attempts, the latest first.
+type Deliveries struct {
+	Deliveries []Delivery `json:"deliveries"`
+}
+
+// Again is what is sent again.
+type Again struct {
+	Event string `json:"event,omitempty" doc:"Of one of the last deliveries; none: the latest"`
+}
