@@ -2,27 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"os/user"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/config"
-	"github.com/skep-dev/skep/internal/config/service"
-	"github.com/skep-dev/skep/internal/config/sign"
-	"github.com/skep-dev/skep/internal/config/wire"
-	"github.com/skep-dev/skep/internal/config/workspace"
 )
 
 // configFlags are those of all commands below skep config.
 type configFlags struct {
-	dir, actor, class string
+	dir, actor, class         string
+	document, daemon, keyFile string
 }
 
 func newConfig() *cobra.Command {
@@ -30,7 +24,8 @@ func newConfig() *cobra.Command {
 	cmd := group("config", "Configuration with many writers: typed operations that merge, milestones in Git",
 		newConfigInit(f), newConfigSet(f), newConfigBulkSet(f), newConfigGet(f), newConfigList(f), newConfigInsert(f), newConfigRemove(f),
 		newConfigMove(f), newConfigDiff(f), newConfigLog(f), newConfigBlame(f), newConfigStatus(f), newConfigPromote(f), newConfigConflicts(f),
-		newConfigResolve(f), newConfigWatch(f), newConfigMilestone(f), newConfigWebhook(f), newConfigImport(f), newConfigExport(f), newConfigEvaluate(),
+		newConfigResolve(f), newConfigWatch(f), newConfigMilestone(f), newConfigWebhook(f), newConfigDocument(), newConfigImport(f), newConfigExport(f),
+		newConfigEvaluate(),
 		newConfigSchema(f), newConfigEnvironments(f), newConfigAuth(), newConfigKeys(f), newConfigRBAC(f), newConfigAudit(f), newConfigDaemon(f))
 	cmd.Long = `Change and read a document of configuration. It lies in a folder, in .conflux, which "skep config init" makes; no server has to run, and
 several processes may use it at the same time.
@@ -38,11 +33,18 @@ several processes may use it at the same time.
 An entity is named TYPE.ID (service.api), a field of it TYPE.ID.FIELD (service.api.replicas), a key of a map TYPE.ID.FIELD[KEY]. Where nothing
 else is said, the base environment is meant.
 
+With --document TENANT/NAME, or SKEP_CONFIG_DOCUMENT, it is one of the server that other commands talk to (see "skep login"), and with --daemon URL,
+or SKEP_CONFIG_DAEMON, the one that a skep config daemon serves. The commands are the same; those that work with a folder's files say so.
+
 Who does something is, in this order, --actor, SKEP_CONFIG_ACTOR, the name that git has (user.name), or $USER. Roles in .conflux/rbac.toml are
-asked about actors that are named by the first two; who names none is the folder's owner, who may do everything. SKEP_INTENT says why something
+asked about actors that are named by the first two; who names none is the folder's owner, who may do everything. A server knows by the token who
+somebody is, and a daemon by the API key, if it asks for one. SKEP_INTENT says why something
 is done, where --intent does not.`
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&f.dir, "dir", ".", "the document's folder, or one below it")
+	flags.StringVar(&f.document, "document", "", "TENANT/NAME of a document on the server, instead of a folder (default "+documentVariable+")")
+	flags.StringVar(&f.daemon, "daemon", "", "the address of a skep config daemon, whose document is meant, as http://127.0.0.1:9400 (default "+daemonVariable+")")
+	flags.StringVar(&f.keyFile, "daemon-key", "", "a file with the API key for that daemon (default the key in "+keyVariable+")")
 	flags.StringVar(&f.actor, "actor", "", "who does it: ID, or CLASS:ID")
 	flags.StringVar(&f.class, "actor-class", "", "what that is: human, pipeline, operator or system (default human)")
 	return cmd
@@ -99,58 +101,6 @@ func gitName(ctx context.Context) string {
 		return ""
 	}
 	return strings.TrimSpace(string(out))
-}
-
-// document is a workspace that a command works in, and as whom.
-type document struct {
-	*workspace.Workspace
-	*service.Service
-	log          *slog.Logger // of what goes wrong beside what was asked for
-	actor        config.Actor
-	named        bool // somebody said who acts; else it is the folder's owner
-	environments []wire.Environment
-	base         string // the first of them
-}
-
-// caller is who runs the command.
-func (d *document) caller() *service.Caller {
-	return &service.Caller{Service: d.Service, Actor: d.actor}
-}
-
-// with opens the document, has fn work with it, and closes it.
-func (f *configFlags) with(cmd *cobra.Command, fn func(ctx context.Context, d *document) error) (err error) {
-	ctx := cmd.Context()
-	actor, named, err := f.who(ctx)
-	if err != nil {
-		return err
-	}
-	w, err := workspace.Open(ctx, f.dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	keys, err := sign.LoadRegistry(w.File(workspace.KeysFile))
-	if err != nil {
-		return err
-	}
-	opts := service.Options{Check: service.CheckSigned(w.Settings.Document, keys, w.Settings.Signing.Required, time.Now)}
-	if named {
-		rules, err := w.Rules()
-		if err != nil {
-			return err
-		}
-		if rules != nil {
-			opts.Access = rules
-		}
-	}
-	w.Service.Configure(opts)
-	d := &document{Workspace: w, Service: w.Service, actor: actor, named: named, environments: w.Service.Environments()}
-	d.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	d.base = d.environments[0].Name
-	if err := fn(ctx, d); err != nil {
-		return err
-	}
-	return w.Keep(context.WithoutCancel(ctx))
 }
 
 // environmentFlag adds the --env flag.

@@ -1,23 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config/auditlog"
 	"github.com/skep-dev/skep/internal/config/milestone"
 	"github.com/skep-dev/skep/internal/config/sign"
 	"github.com/skep-dev/skep/internal/config/workspace"
 	"github.com/skep-dev/skep/internal/errkind"
-	"github.com/skep-dev/skep/internal/policy"
 )
 
 func newConfigAudit(f *configFlags) *cobra.Command {
@@ -32,7 +33,7 @@ func newConfigAuditExport(f *configFlags) *cobra.Command {
 which "skep config audit verify" finds what was changed or taken out. With --until, --actor or --entity it is a choice, in which gaps say nothing.`,
 		Args: exactly(0),
 	}
-	q := auditlog.Filter{}
+	q := client.ExportQuery{}
 	flags := cmd.Flags()
 	flags.Var(momentValue{&q.Since}, "since", "only from this time on")
 	flags.Var(momentValue{&q.Until}, "until", "only from before this time")
@@ -41,13 +42,6 @@ which "skep config audit verify" finds what was changed or taken out. With --unt
 	output := flags.StringP("output", "o", stdinName, "the file; it must not be there yet (- is standard output)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) (err error) {
-			if err := d.Permit(d.actor, policy.ConfigAdmin, "", "", ""); err != nil {
-				return err
-			}
-			keys, err := sign.LoadRegistry(d.File(workspace.KeysFile))
-			if err != nil {
-				return err
-			}
 			to := cmd.OutOrStdout()
 			if *output != stdinName {
 				file, err := os.OpenFile(*output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -58,16 +52,56 @@ which "skep config audit verify" finds what was changed or taken out. With --unt
 				to = file
 			}
 			progress := newBar(cmd.ErrOrStderr())
-			lines, err := auditlog.Export(ctx, d.Document(), q, keys, time.Now(), to, counted(progress, "Exporting"))
-			if err != nil {
+			if d.folder != nil {
+				d.folder.progress = counted(progress, "Exporting")
+			}
+			lines := &exportedLog{w: to}
+			if err := d.ExportLog(ctx, lines, q); err != nil {
 				return err
 			}
-			head := d.Document().Head()
-			progress.say("%d operations. The log's head is %s.", lines, auditlog.Head{Seq: head.Seq, Hash: head.Hash})
-			return nil
+			head, err := lines.head(ctx, d)
+			if err == nil {
+				progress.say("%d operations. The log's head is %s.", lines.n, head)
+			}
+			return err
 		})
 	}
 	return cmd
+}
+
+// exportedLog counts the lines of an export, and keeps the last one, which tells the log's head.
+type exportedLog struct {
+	w    io.Writer
+	n    int
+	last []byte
+}
+
+func (e *exportedLog) Write(p []byte) (int, error) {
+	for line := range bytes.Lines(p) {
+		if bytes.HasSuffix(e.last, []byte("\n")) {
+			e.last = e.last[:0]
+		}
+		if e.last = append(e.last, line...); bytes.HasSuffix(line, []byte("\n")) {
+			e.n++
+		}
+	}
+	return e.w.Write(p)
+}
+
+// head is the log's, when it was exported.
+func (e *exportedLog) head(ctx context.Context, d *document) (string, error) {
+	if e.n == 0 {
+		s, err := d.Status(ctx)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d:%s", s.Operations, s.Head), nil
+	}
+	var line auditlog.Line
+	if err := json.Unmarshal(e.last, &line); err != nil {
+		return "", fmt.Errorf("read the last line: %w", err)
+	}
+	return line.Metadata.Head.String(), nil
 }
 
 // counted makes a bar of a count of records.
@@ -100,17 +134,17 @@ that operation. An export says the head at its end, and "skep config status" doe
 		if len(args) == 1 {
 			report, err = verifyExport(cmd, args[0], f, *registry, seen)
 		} else {
-			err = f.with(cmd, func(ctx context.Context, d *document) (err error) {
-				keys, err := d.keys(*registry)
+			err = f.inFolder(cmd, `"skep config audit export" and then "skep config audit verify FILE" check its log`, func(ctx context.Context, dir *folder) (err error) {
+				keys, err := dir.keys(*registry)
 				if err != nil {
 					return err
 				}
-				anchors, err := d.anchors(ctx)
+				anchors, err := dir.anchors(ctx)
 				if err != nil {
 					return err
 				}
 				n := len(anchors)
-				report, err = auditlog.VerifyLog(ctx, d.Document(), keys, func(h auditlog.Head) {
+				report, err = auditlog.VerifyLog(ctx, dir.service.Document(), keys, func(h auditlog.Head) {
 					seen(h)
 					delete(anchors, h.Hash.String())
 				}, counted(newBar(cmd.ErrOrStderr()), "Checking"))
@@ -140,12 +174,12 @@ that operation. An export says the head at its end, and "skep config status" doe
 }
 
 // anchors are the heads that milestones say the log had, with their commits, where that takes no network.
-func (d *document) anchors(ctx context.Context) (map[string]string, error) {
+func (w *folder) anchors(ctx context.Context) (map[string]string, error) {
 	heads := map[string]string{}
-	if d.Remote() {
+	if w.work.Remote() {
 		return heads, nil
 	}
-	list, err := d.milestones().List(ctx, milestone.MaxListed)
+	list, err := w.Milestones(ctx, milestone.MaxListed)
 	if errkind.Of(err) == errkind.NotFound {
 		return heads, nil
 	}
@@ -158,9 +192,9 @@ func (d *document) anchors(ctx context.Context) (map[string]string, error) {
 }
 
 // keys are the public keys of a file, or of the document.
-func (d *document) keys(file string) (*sign.Registry, error) {
+func (w *folder) keys(file string) (*sign.Registry, error) {
 	if file == "" {
-		return sign.LoadRegistry(d.File(workspace.KeysFile))
+		return sign.LoadRegistry(w.work.File(workspace.KeysFile))
 	}
 	return loadKeys(file)
 }

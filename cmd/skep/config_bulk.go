@@ -7,9 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/bulk"
-	"github.com/skep-dev/skep/internal/config/schema"
 )
 
 // maxBulkBytes is how much text bulk-set reads: what is written at once has to fit in one append to the log, which has a limit of its own.
@@ -42,7 +40,7 @@ as REST takes it. Empty lines, and those that begin with #, are left out.
 			if file == stdinName {
 				file = "standard input"
 			}
-			ops, err := bulk.ReadLines(file, bytes.NewReader(text), d.schema())
+			ops, err := bulk.ReadLines(file, bytes.NewReader(text), d.schema)
 			if err != nil {
 				return err
 			}
@@ -57,10 +55,4 @@ as REST takes it. Empty lines, and those that begin with #, are left out.
 		})
 	}
 	return cmd
-}
-
-// schema returns the schema in force. Schemas do not change: another one takes its place.
-func (d *document) schema() (in *schema.Schema) {
-	_ = d.Document().View(func(s *config.State) error { in = s.Schema(); return nil })
-	return in
 }

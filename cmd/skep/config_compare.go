@@ -8,15 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config"
-	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/wire"
-	"github.com/skep-dev/skep/internal/crdt"
 )
 
 // filterFlags choose fields.
-func filterFlags(cmd *cobra.Command) *config.Filter {
-	f := &config.Filter{}
+func filterFlags(cmd *cobra.Command) *client.FieldFilter {
+	f := &client.FieldFilter{}
 	cmd.Flags().StringSliceVar(&f.Entities, "entities", nil, "only these, as TYPE or TYPE.ID, with * for any text")
 	cmd.Flags().StringSliceVar(&f.Fields, "only", nil, "only these fields")
 	return f
@@ -49,11 +48,9 @@ one.`,
 			var err error
 			switch {
 			case *from != "" || *to != "":
-				list, err = d.Diff(ctx, d.actor, *from, *to, *filter)
-			case !at.IsZero():
-				list, err = d.Since(ctx, d.actor, service.Then{Time: at}, *env, *filter)
+				list, err = d.Diff(ctx, *from, *to, *filter)
 			default:
-				list, err = d.sinceMilestone(ctx, *since, *env, *filter)
+				list, err = d.Since(ctx, client.Then{Milestone: *since, Time: at}, *env, *filter)
 			}
 			if err != nil {
 				return err
@@ -67,19 +64,6 @@ one.`,
 		})
 	}
 	return cmd
-}
-
-// sinceMilestone returns what has changed since a milestone; "" is the last one.
-func (d *document) sinceMilestone(ctx context.Context, rev, env string, filter config.Filter) ([]wire.Change, error) {
-	m, err := d.milestones().Show(ctx, rev)
-	if err != nil {
-		return nil, err
-	}
-	version, err := crdt.ParseDots(m.Version)
-	if err != nil {
-		return nil, fmt.Errorf("milestone %s: %w", short(m.ID), err)
-	}
-	return d.Since(ctx, d.actor, service.Then{Version: &version}, env, filter)
 }
 
 func newConfigPromote(f *configFlags) *cobra.Command {

@@ -21,7 +21,10 @@ func newConfigConflicts(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			list := d.Conflicts(ctx, d.actor)
+			list, err := d.Conflicts(ctx)
+			if err != nil {
+				return err
+			}
 			return show(cmd, *asJSON, list, func(w io.Writer) {
 				for i := range list {
 					d.printConflict(w, &list[i])

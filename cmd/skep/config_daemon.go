@@ -39,6 +39,9 @@ The files rbac.toml, api-keys.toml and keys.json are read again when they change
 	logLevel := flags.String("log-level", "info", "debug, info, warn or error")
 	cmd.MarkFlagsMutuallyExclusive("http", "port")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if err := f.onlyInFolder(cmd, ""); err != nil {
+			return err
+		}
 		lines := node.NewLogWriter(cmd.ErrOrStderr())
 		defer func() { err = errors.Join(err, lines.Close()) }()
 		log, err := newLog(lines, *logFormat, *logLevel)

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config/format"
-	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -48,7 +48,7 @@ of all to a folder, in the files that milestones have: ENV/TYPEs.EXT. Values tha
 			if *keep {
 				return usageError{errors.New("--keep is about files: it needs --out FOLDER")}
 			}
-			state, err := d.all(ctx, service.Query{Env: *env, Type: *typ})
+			state, err := d.all(ctx, client.StateQuery{Env: *env, Type: *typ})
 			if err != nil {
 				return err
 			}
@@ -110,7 +110,7 @@ func (d *document) exportFolder(ctx context.Context, cmd *cobra.Command, dir, en
 	progress := newBar(cmd.ErrOrStderr())
 	files := 0
 	for i, name := range envs {
-		state, err := d.all(ctx, service.Query{Env: name, Type: typ})
+		state, err := d.all(ctx, client.StateQuery{Env: name, Type: typ})
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,11 @@ import (
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/bulk"
 	"github.com/skep-dev/skep/internal/config/format"
+	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -26,26 +28,6 @@ const (
 	// maxPartBytes is how much is written at once: the log takes 4 MiB, in a form that says more than the request.
 	maxPartBytes = 1 << 20
 )
-
-// formats are those of the document, and the languages that are evaluated in processes of their own.
-func (d *document) formats(ctx context.Context) (*format.Registry, func(), error) {
-	formats, release, err := d.Formats(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	program, err := os.Executable()
-	if err != nil {
-		release()
-		return nil, nil, fmt.Errorf("find this program: %w", err)
-	}
-	for _, p := range (format.Evaluator{Command: []string{program, "config", evaluateCommand}}).Formats() {
-		if err := formats.Register(p); err != nil {
-			release()
-			return nil, nil, err
-		}
-	}
-	return formats, release, nil
-}
 
 const evaluateCommand = "evaluate"
 
@@ -83,11 +65,8 @@ What is so already is not written, and nothing is removed. Up to 1,000 operation
 			if err != nil {
 				return err
 			}
-			var plan *bulk.Plan
-			if err := d.Document().View(func(s *config.State) (err error) {
-				plan, err = bulk.NewPlan(s, entities, *env)
-				return err
-			}); err != nil {
+			plan, err := d.plan(ctx, entities, *env)
+			if err != nil {
 				return err
 			}
 			for i := range plan.Operations {
@@ -110,6 +89,70 @@ What is so already is not written, and nothing is removed. Up to 1,000 operation
 		})
 	}
 	return cmd
+}
+
+// plan works out what has to be done so that the document says what files say.
+func (d *document) plan(ctx context.Context, entities []bulk.Entity, env string) (plan *bulk.Plan, err error) {
+	if d.folder != nil {
+		err = d.folder.service.Document().View(func(s *config.State) (err error) {
+			plan, err = bulk.NewPlan(ctx, bulk.Local{State: s}, entities, env)
+			return err
+		})
+		return plan, err
+	}
+	state, err := d.all(ctx, client.StateQuery{Env: env})
+	if err != nil {
+		return nil, err
+	}
+	seen := &seenState{document: d, entities: make(map[string]*wire.Entity, len(state.Entities)), from: map[string]map[string]string{}}
+	for i := range state.Entities {
+		seen.entities[state.Entities[i].ID] = &state.Entities[i]
+	}
+	return bulk.NewPlan(ctx, seen, entities, state.Environment)
+}
+
+// seenState is a document as somebody saw it, in the one environment that is imported to. It is bulk.State.
+type seenState struct {
+	document *document
+	entities map[string]*wire.Entity
+	from     map[string]map[string]string // by entity and field: the environment that the value is from
+}
+
+// Schema returns the schema in force.
+func (s *seenState) Schema() *schema.Schema { return s.document.schema }
+
+// Environment returns the name, which the server has given.
+func (s *seenState) Environment(name string) (string, error) { return name, nil }
+
+// Alive reports whether there is such an entity.
+func (s *seenState) Alive(entity string) bool { return s.entities[entity] != nil }
+
+// Place returns what an entity is below.
+func (s *seenState) Place(entity string) (parent, position string) {
+	return s.entities[entity].Parent, s.entities[entity].Position
+}
+
+// Value returns the value of a field.
+func (s *seenState) Value(entity, field, _ string) (any, error) {
+	if s.document.field(fieldPath{entity: entity, field: field}) == nil {
+		return nil, fmt.Errorf("%s.%s: there is no such field: %w", entity, field, errkind.Invalid)
+	}
+	return s.entities[entity].Fields[field].Any, nil
+}
+
+// Own asks who wrote the entity's values, once.
+func (s *seenState) Own(ctx context.Context, entity, field, env string) (bool, error) {
+	if s.from[entity] == nil {
+		list, err := s.document.Blame(ctx, entity, "", env)
+		if err != nil {
+			return false, err
+		}
+		s.from[entity] = map[string]string{}
+		for i := range list {
+			s.from[entity][list[i].Field] = list[i].From
+		}
+	}
+	return s.from[entity][field] == env, nil
 }
 
 // importName is what operations say of where they come from.
@@ -201,7 +244,7 @@ func (d *document) readFile(ctx context.Context, name, typ string, formats *form
 		}
 		return nil, err
 	}
-	s := d.schema()
+	s := d.schema
 	id := strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
 	for _, called := range []string{id, filepath.Base(filepath.Dir(name))} {
 		if typ == "" {

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/peers"
 	"github.com/skep-dev/skep/internal/config/schema"
@@ -29,7 +32,7 @@ const maxSchemaBytes = 2 << 20
 func newConfigInit(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [--schema FILE]",
-		Short: "Begin a document in a folder",
+		Short: "Begin a document in a folder, or on a server",
 		Long: `Begin a document in a folder, in .conflux. Without a schema it begins with an example, which is there to be changed: edit
 .conflux/schema.toml, then "skep config schema set".
 
@@ -38,7 +41,10 @@ dynamodb://TABLE?region=REGION&endpoint=URL&create=true. Passwords come from the
 AWS_SECRET_ACCESS_KEY). With --join the store has the document already, and this folder shares it.
 
 With --from-log the document is made again from an export of its log: every operation, hash and signature is checked, and the log ends with the
-same head. Settings, roles and API keys are not in a log.`,
+same head. Settings, roles and API keys are not in a log.
+
+With --document TENANT/NAME it begins on the server, with its schema; --repo says where its milestones go, and the flags beside that when they
+are made.`,
 		Args: exactly(0),
 	}
 	file := cmd.Flags().String("schema", "", "a file that says which entities and fields there are (- is standard input)")
@@ -55,9 +61,23 @@ same head. Settings, roles and API keys are not in a log.`,
 	}
 	cmd.MarkFlagsMutuallyExclusive("copy-of", "store")
 	cmd.MarkFlagsMutuallyExclusive("join", "schema")
+	to := milestoneFlagsOf(cmd)
 	cmd.MarkFlagsMutuallyExclusive("copy-of", "schema")
 	cmd.MarkFlagsMutuallyExclusive("copy-of", "name")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		at, err := f.place(cmd)
+		if err != nil {
+			return err
+		}
+		if at.document != "" {
+			return f.initOnServer(cmd, at.document, *file, *name+*copyOf+store.URL+*fromLog, to)
+		}
+		if err := f.onlyInFolder(cmd, ""); err != nil {
+			return err
+		}
+		if to.given(cmd) {
+			return usageError{errors.New("--repo and what is beside it are of a server's document; a folder says in .conflux/config.toml where milestones go")}
+		}
 		if *copyOf != "" {
 			return copyDocument(cmd, f.dir, *copyOf, *keyFile)
 		}
@@ -67,7 +87,7 @@ same head. Settings, roles and API keys are not in a log.`,
 		if *fromLog != "" {
 			return restoreDocument(cmd, f.dir, *fromLog, *registry, store)
 		}
-		text, err := []byte(exampleSchema), error(nil)
+		text := []byte(exampleSchema)
 		if *file != "" {
 			if text, _, err = readSchema(cmd, *file); err != nil {
 				return err
@@ -97,6 +117,36 @@ func joinDocument(cmd *cobra.Command, dir, name string, store workspace.Store) e
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "Joined document %s in %s.\n", w.Settings.Document, filepath.Join(w.Dir, workspace.Folder))
 	return w.Close()
+}
+
+// initOnServer makes a document on the server.
+func (f *configFlags) initOnServer(cmd *cobra.Command, full, file, folders string, to *milestoneFlags) error {
+	switch {
+	case folders != "":
+		return usageError{errors.New("--name, --copy-of, --store and --from-log are of a document in a folder: --document names this one")}
+	case file == "":
+		return usageError{errors.New("which file has the schema? Say --schema FILE, or - for standard input")}
+	}
+	text, _, err := readSchema(cmd, file)
+	if err != nil {
+		return err
+	}
+	c, tenant, name, err := f.onServer(full)
+	if err != nil {
+		return err
+	}
+	ask := client.CreateDocument{Name: name, Schema: string(text)}
+	if to.given(cmd) {
+		if ask.Milestones, err = to.over(cmd, nil); err != nil {
+			return err
+		}
+	}
+	d, err := c.CreateDocument(cmd.Context(), tenant, ask)
+	if err != nil {
+		return fmt.Errorf("begin %s: %w", full, err)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "Begun document %s, with milestones to %s.\n", printable(d.FullName()), printable(milestonesTo(d.Milestones)))
+	return nil
 }
 
 // copyDocument makes a copy of a document that a daemon serves.
@@ -129,15 +179,16 @@ func newConfigSchemaShow(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "show", Short: "Print the schema in force", Args: exactly(0)}
 	canonical := cmd.Flags().Bool("canonical", false, "in the form that Skep writes, without comments")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return f.with(cmd, func(_ context.Context, d *document) error {
-			return d.Document().View(func(s *config.State) error {
-				text := s.SchemaText()
-				if *canonical {
-					text = string(schema.Format(s.Schema()))
-				}
-				_, err := io.WriteString(cmd.OutOrStdout(), text)
+		return f.with(cmd, func(ctx context.Context, d *document) error {
+			in, err := d.Schema(ctx)
+			if err != nil {
 				return err
-			})
+			}
+			if *canonical {
+				in.Text = string(schema.Format(d.schema))
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), in.Text)
+			return err
 		})
 	}
 	return cmd
@@ -170,30 +221,34 @@ whose type or strategy changes begins anew with the value that it has, where the
 	how := writeFlagsOf(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			file := d.File(workspace.SchemaFile)
-			if len(args) == 1 {
-				file = args[0]
+			file := strings.Join(args, "")
+			if file == "" {
+				if d.folder == nil {
+					return usageError{errors.New("which file has the schema? A document that is in no folder has none of its own")}
+				}
+				file = d.folder.work.File(workspace.SchemaFile)
 			}
 			text, next, err := readSchema(cmd, file)
 			if err != nil {
 				return err
 			}
-			var changes *schema.Changes
-			if err := d.Document().View(func(s *config.State) error { changes = schema.Diff(s.Schema(), next); return nil }); err != nil {
-				return err
-			}
+			changes := schema.Diff(d.schema, next)
 			results, err := how.submit(ctx, d, []wire.Operation{{Type: string(config.ChangeSchema), Schema: string(text)}})
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
-			if !how.dryRun {
-				if err := d.WriteFile(workspace.SchemaFile, text); err != nil {
+			if !how.dryRun && d.folder != nil {
+				if err := d.folder.work.WriteFile(workspace.SchemaFile, text); err != nil {
 					return err
 				}
 			}
+			broken, err := d.Violations(ctx, "")
+			if err != nil {
+				return err
+			}
 			return show(cmd, *how.json, results, func(w io.Writer) {
 				printSchemaChanges(w, changes)
-				if broken := d.Violations(ctx, d.actor, ""); len(broken) > 0 {
+				if len(broken) > 0 {
 					fmt.Fprintf(w, "%d rules of the schema are broken: skep config status lists them.\n", len(broken))
 				}
 			})

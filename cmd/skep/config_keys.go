@@ -128,11 +128,11 @@ config keys register", which whoever keeps the document runs.`,
 }
 
 // changeKeys changes the registry, as somebody who administers the document.
-func (d *document) changeKeys(change func(*sign.Registry) error) error {
-	if err := d.Permit(d.actor, policy.ConfigAdmin, "", "", ""); err != nil {
+func (w *folder) changeKeys(change func(*sign.Registry) error) error {
+	if err := w.service.Permit(w.actor, policy.ConfigAdmin, "", "", ""); err != nil {
 		return err
 	}
-	return sign.UpdateRegistry(d.File(workspace.KeysFile), change)
+	return sign.UpdateRegistry(w.work.File(workspace.KeysFile), change)
 }
 
 func newConfigKeysRegister(f *configFlags) *cobra.Command {
@@ -155,8 +155,8 @@ func newConfigKeysRegister(f *configFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return f.with(cmd, func(_ context.Context, d *document) error {
-			err := d.changeKeys(func(r *sign.Registry) error {
+		return f.inFolder(cmd, "", func(_ context.Context, dir *folder) error {
+			err := dir.changeKeys(func(r *sign.Registry) error {
 				return r.Register(sign.Key{ID: *id, Actor: *actor, Public: key, Created: time.Now(), Expires: expires})
 			})
 			if err == nil {
@@ -172,8 +172,8 @@ func newConfigKeysList(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the registered keys", Args: exactly(0)}
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return f.with(cmd, func(_ context.Context, d *document) error {
-			keys, err := sign.LoadRegistry(d.File(workspace.KeysFile))
+		return f.inFolder(cmd, "", func(_ context.Context, dir *folder) error {
+			keys, err := sign.LoadRegistry(dir.work.File(workspace.KeysFile))
 			if err != nil {
 				return err
 			}
@@ -220,8 +220,8 @@ func newConfigKeysRevoke(f *configFlags) *cobra.Command {
 	cmd.Flags().Var(momentValue{&at}, "at", "from then on, if somebody had the key earlier")
 	cmd.Flags().Lookup("at").DefValue = "" // now
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return f.with(cmd, func(_ context.Context, d *document) error {
-			err := d.changeKeys(func(r *sign.Registry) error { return r.Revoke(args[0], at) })
+		return f.inFolder(cmd, "", func(_ context.Context, dir *folder) error {
+			err := dir.changeKeys(func(r *sign.Registry) error { return r.Revoke(args[0], at) })
 			if err == nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "Revoked %s.\n", args[0])
 			}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/milestone"
-	"github.com/skep-dev/skep/internal/config/publish"
 	"github.com/skep-dev/skep/internal/config/wire"
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -47,7 +46,7 @@ files were edited in Git, there is none, unless the flags say so.`,
 			return usageError{fmt.Errorf("--message is needed; see %q", cmd.CommandPath()+" --help")}
 		}
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			m, err := d.milestones().Create(ctx, d.caller(), n)
+			m, err := d.CreateMilestone(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -57,11 +56,6 @@ files were edited in Git, there is none, unless the flags say so.`,
 		})
 	}
 	return cmd
-}
-
-// milestones makes and finds the document's.
-func (d *document) milestones() *publish.Publisher {
-	return d.Milestones(author, d.Webhooks(d.log), d.log)
 }
 
 // author is whom a commit is by where git does not know the user, or somebody else acts.
@@ -94,9 +88,12 @@ func newConfigMilestoneList(f *configFlags) *cobra.Command {
 			return usageError{fmt.Errorf("--limit is at least 1")}
 		}
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			list, err := d.milestones().List(ctx, min(*limit, milestone.MaxListed))
+			list, err := d.Milestones(ctx, min(*limit, milestone.MaxListed))
 			if err != nil && errkind.Of(err) != errkind.NotFound {
 				return err
+			}
+			if list == nil {
+				list = []wire.Milestone{} // a repository that is not there yet has none
 			}
 			return show(cmd, *asJSON, list, func(w io.Writer) {
 				rows := make([][]string, len(list))
@@ -115,7 +112,7 @@ func newConfigMilestoneShow(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			m, err := d.milestones().Show(ctx, strings.Join(args, ""))
+			m, err := d.Milestone(ctx, strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
@@ -140,8 +137,8 @@ meanwhile, as if the editor had seen that milestone and nothing after it. "skep 
 	}
 	dryRun := cmd.Flags().Bool("dry-run", false, "tell what would happen, and write nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return f.with(cmd, func(ctx context.Context, d *document) error {
-			found, err := d.milestones().Import(ctx, d.caller(), *dryRun)
+		return f.inFolder(cmd, `"skep config milestone create --import" takes over what was edited, and commits`, func(ctx context.Context, dir *folder) error {
+			found, err := dir.publisher().Import(ctx, dir.caller(), *dryRun)
 			if err != nil {
 				return err
 			}

@@ -22,21 +22,21 @@ func newConfigRBAC(f *configFlags) *cobra.Command {
 func (f *configFlags) withRules(cmd *cobra.Command, file string, fn func(r *access.Rules) error) error {
 	own := *f
 	own.actor, own.class = "", "" // whom the question is about does not ask it
-	return own.with(cmd, func(_ context.Context, d *document) error {
+	return own.inFolder(cmd, "", func(_ context.Context, dir *folder) error {
 		if file != "" {
 			text, err := readInput(cmd, file, maxRulesBytes)
 			if err != nil {
 				return err
 			}
-			r, err := access.Load(text, d.base)
+			r, err := access.Load(text, dir.service.Environments()[0].Name)
 			if err != nil {
 				return err
 			}
 			return fn(r)
 		}
-		r, err := d.Rules()
+		r, err := dir.work.Rules()
 		if err == nil && r == nil {
-			err = fmt.Errorf("there is no %s, so that everybody may do everything: %w", d.File(workspace.RulesFile), errkind.NotFound)
+			err = fmt.Errorf("there is no %s, so that everybody may do everything: %w", dir.work.File(workspace.RulesFile), errkind.NotFound)
 		}
 		if err != nil {
 			return err

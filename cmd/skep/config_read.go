@@ -17,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config/service"
 	"github.com/skep-dev/skep/internal/config/value"
 	"github.com/skep-dev/skep/internal/config/wire"
@@ -97,7 +98,7 @@ func printAlone(w io.Writer, v any) {
 // find reads what people name in one word or two: an entity, or a field of one. An entity's ID may have dots, so the entity is tried first.
 func (d *document) find(ctx context.Context, args []string, env string) (e *wire.Entity, field, key string, err error) {
 	if len(args) == 1 {
-		if e, err = d.Entity(ctx, d.actor, args[0], env); err == nil || errkind.Of(err) != errkind.NotFound {
+		if e, err = d.Entity(ctx, args[0], env); err == nil || errkind.Of(err) != errkind.NotFound {
 			return e, "", "", err
 		}
 	}
@@ -105,7 +106,7 @@ func (d *document) find(ctx context.Context, args []string, env string) (e *wire
 	if perr != nil {
 		return nil, "", "", cmp.Or(err, perr)
 	}
-	found, ferr := d.Entity(ctx, d.actor, p.entity, env)
+	found, ferr := d.Entity(ctx, p.entity, env)
 	if ferr != nil {
 		return nil, "", "", cmp.Or(err, ferr)
 	}
@@ -138,7 +139,7 @@ func newConfigList(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			state, err := d.all(ctx, service.Query{Env: *env, Type: strings.Join(args, "")})
+			state, err := d.all(ctx, client.StateQuery{Env: *env, Type: strings.Join(args, "")})
 			if err != nil {
 				return err
 			}
@@ -164,12 +165,12 @@ func newConfigList(f *configFlags) *cobra.Command {
 }
 
 // all reads the state page by page.
-func (d *document) all(ctx context.Context, q service.Query) (*wire.State, error) {
-	state, err := d.State(ctx, d.actor, q)
+func (d *document) all(ctx context.Context, q client.StateQuery) (*wire.State, error) {
+	state, err := d.State(ctx, q)
 	for err == nil && state.Next != "" {
 		q.After = state.Next
 		var page *wire.State
-		if page, err = d.State(ctx, d.actor, q); err == nil {
+		if page, err = d.State(ctx, q); err == nil {
 			state.Entities, state.Next = append(state.Entities, page.Entities...), page.Next
 		}
 	}
@@ -179,7 +180,7 @@ func (d *document) all(ctx context.Context, q service.Query) (*wire.State, error
 func newConfigLog(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "log", Short: "List operations, the newest first", Args: exactly(0)}
 	asJSON := asJSON(cmd)
-	q := service.LogQuery{}
+	q := client.OperationQuery{}
 	flags := cmd.Flags()
 	flags.IntVarP(&q.Limit, "limit", "n", 50, "how many at most")
 	flags.StringVar(&q.Entity, "entity", "", "only those that write to this one")
@@ -212,12 +213,12 @@ func newConfigLog(f *configFlags) *cobra.Command {
 }
 
 // operations reads the log page by page.
-func (d *document) operations(ctx context.Context, q service.LogQuery) (*wire.Log, error) {
+func (d *document) operations(ctx context.Context, q client.OperationQuery) (*wire.Log, error) {
 	left := q.Limit
 	all := &wire.Log{Operations: []wire.Record{}}
 	for {
 		q.Limit = min(left, service.MaxLog)
-		page, err := d.Log(ctx, d.actor, q)
+		page, err := d.Log(ctx, q)
 		if err != nil {
 			return nil, err
 		}
@@ -257,7 +258,7 @@ func newConfigBlame(f *configFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := d.Blame(ctx, d.actor, e.ID, field, *env)
+			list, err := d.Blame(ctx, e.ID, field, *env)
 			if err != nil {
 				return err
 			}
@@ -297,20 +298,28 @@ func newConfigStatus(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			s := d.Status(ctx, d.actor)
-			if d.ReadsAll(d.actor) { // what stands in the way of a milestone is told with its values
-				var err error
-				if s.Automatic, err = d.milestones().Automatic(ctx); err != nil {
-					return err
-				}
+			s, err := d.Status(ctx)
+			if err != nil {
+				return err
 			}
-			return show(cmd, *asJSON, s, func(w io.Writer) { d.printStatus(ctx, w, s) })
+			if *asJSON {
+				return show(cmd, true, s, nil)
+			}
+			return d.printStatus(ctx, cmd.OutOrStdout(), s)
 		})
 	}
 	return cmd
 }
 
-func (d *document) printStatus(ctx context.Context, w io.Writer, s *wire.Status) {
+func (d *document) printStatus(ctx context.Context, w io.Writer, s *wire.Status) error {
+	conflicts, err := d.Conflicts(ctx)
+	if err != nil {
+		return err
+	}
+	violations, err := d.Violations(ctx, "")
+	if err != nil {
+		return err
+	}
 	entities := 0
 	var types, envs []string
 	for _, name := range slices.Sorted(maps.Keys(s.Entities)) {
@@ -333,20 +342,21 @@ func (d *document) printStatus(ctx context.Context, w io.Writer, s *wire.Status)
 	fmt.Fprintf(w, "Log head      %s\n", s.Head)
 	fmt.Fprintf(w, "Milestone     %s\n", printable(d.lastMilestone(ctx, s)))
 	if s.Automatic != nil {
-		fmt.Fprintf(w, "Automatic     %s\n", printable(automaticText(s.Automatic)))
+		fmt.Fprintf(w, "Automatic     %s\n", printable(d.automaticText(s.Automatic)))
 	}
 	fmt.Fprintf(w, "Conflicts     %d\n", s.Conflicts)
-	for _, c := range d.Conflicts(ctx, d.actor) {
+	for _, c := range conflicts {
 		fmt.Fprintf(w, "  %s\n", printable(d.pathOf(c.EntityID, c.Field, "", c.Environment))+": "+strconv.Itoa(len(c.Candidates))+" writes wait for somebody to choose")
 	}
 	fmt.Fprintf(w, "Violations    %d\n", s.Violations)
-	for _, v := range d.Violations(ctx, d.actor, "") {
+	for _, v := range violations {
 		fmt.Fprintf(w, "  %s\n", printable(d.pathOf(v.EntityID, v.Field, "", v.Environment)+": "+v.Message+causes(v.By)))
 	}
+	return nil
 }
 
-// automaticText tells of the milestones that the daemon makes by itself.
-func automaticText(a *wire.Automatic) string {
+// automaticText tells of the milestones that are made by themselves.
+func (d *document) automaticText(a *wire.Automatic) string {
 	var when []string
 	if a.Every != "" {
 		when = append(when, "every "+a.Every)
@@ -354,7 +364,11 @@ func automaticText(a *wire.Automatic) string {
 	if a.After > 0 {
 		when = append(when, "after "+english.Plural(int(min(a.After, math.MaxInt)), "operation", "")) //nolint:gosec // it is bounded
 	}
-	text := "by the daemon, " + strings.Join(when, " or ")
+	text := "by the daemon, "
+	if d.server != nil {
+		text = "by the server, "
+	}
+	text += strings.Join(when, " or ")
 	switch {
 	case a.Refused != "":
 		text += "; refused at " + second(a.RefusedAt) + ": " + a.Refused
@@ -366,11 +380,14 @@ func automaticText(a *wire.Automatic) string {
 
 // lastMilestone tells of the last milestone, where that takes no network.
 func (d *document) lastMilestone(ctx context.Context, s *wire.Status) string {
-	if d.Remote() {
-		return "in " + d.Settings.Git.Repository
+	if d.folder != nil && d.folder.work.Remote() {
+		return "in " + d.folder.work.Settings.Git.Repository
 	}
-	m, err := d.milestones().Show(ctx, "")
-	if err != nil {
+	m, err := d.Milestone(ctx, "")
+	switch {
+	case errkind.Of(err) == errkind.Forbidden:
+		return "told to those who may read every field"
+	case err != nil:
 		return "none yet"
 	}
 	version, err := crdt.ParseDots(m.Version)

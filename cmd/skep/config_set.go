@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/schema"
 	"github.com/skep-dev/skep/internal/config/service"
@@ -46,12 +47,12 @@ func writeFlagsOf(cmd *cobra.Command) *writeFlags {
 
 // submit has operations done, all or none.
 func (f *writeFlags) submit(ctx context.Context, d *document, ops []wire.Operation) ([]wire.Result, error) {
-	how := service.Submission{DryRun: f.dryRun, Base: f.base}
+	base, expect := f.base, false
 	if f.expect != "" {
 		if f.base != "" && f.base != f.expect {
 			return nil, usageError{fmt.Errorf("--base and --expect name the same thing, what you saw: say one")}
 		}
-		how.Base, how.Expect = f.expect, true
+		base, expect = f.expect, true
 	}
 	if f.intent == "" {
 		f.intent = f.reason
@@ -64,26 +65,35 @@ func (f *writeFlags) submit(ctx context.Context, d *document, ops []wire.Operati
 			ops[i].Intent = f.intent
 		}
 		if ops[i].Base == "" {
-			ops[i].Base, ops[i].Expect = how.Base, ops[i].Expect || how.Expect
+			ops[i].Base, ops[i].Expect = base, ops[i].Expect || expect
 		}
 	}
 	if f.signKey != "" || f.keyID != "" {
-		if err := f.sign(d, ops); err != nil {
+		if err := f.sign(ctx, d, ops); err != nil {
 			return nil, err
 		}
 	}
-	return d.Submit(ctx, d.actor, ops, how)
+	done, err := d.SubmitBatch(ctx, ops, client.WriteOptions{DryRun: f.dryRun})
+	return done.Results, err
 }
 
 // signedFor is how long a signed request may be under way. Whoever gets hold of one that had no effect could use it until then.
 const signedFor = 10 * time.Minute
 
 // sign signs operations, each on its own.
-func (f *writeFlags) sign(d *document, ops []wire.Operation) error {
+func (f *writeFlags) sign(ctx context.Context, d *document, ops []wire.Operation) error {
 	if f.signKey == "" || f.keyID == "" {
 		return usageError{errors.New("--sign-key and --key-id go together")}
 	}
 	key, err := sign.ReadPrivate(f.signKey)
+	if err != nil {
+		return err
+	}
+	status, err := d.Status(ctx)
+	if err != nil {
+		return err
+	}
+	actor, err := d.signer(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,7 +104,7 @@ func (f *writeFlags) sign(d *document, ops []wire.Operation) error {
 			return err
 		}
 		body := sign.Body{
-			Doc: d.Document().Name(), ID: rand.Text(), Actor: d.actor, KeyID: f.keyID, Request: *request, ClientTime: now, Expires: now.Add(signedFor),
+			Doc: status.Document, ID: rand.Text(), Actor: actor, KeyID: f.keyID, Request: *request, ClientTime: now, Expires: now.Add(signedFor),
 		}
 		signed, err := sign.Sign(key, body)
 		if err != nil {
@@ -229,7 +239,7 @@ func (d *document) field(p fieldPath) *schema.Field {
 	if err != nil {
 		return nil
 	}
-	if t := d.schema().Entity(config.Type(id)); t != nil {
+	if t := d.schema.Entity(config.Type(id)); t != nil {
 		return t.Field(p.field)
 	}
 	return nil

@@ -3,19 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/skep-dev/skep/internal/config/service"
+	"github.com/skep-dev/skep/internal/client"
 	"github.com/skep-dev/skep/internal/config/wire"
 )
-
-// errWatched ends a watch that has seen enough.
-var errWatched = errors.New("watched enough")
 
 func newConfigWatch(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{
@@ -25,7 +20,7 @@ func newConfigWatch(f *configFlags) *cobra.Command {
 and misses nothing that was written in between.`,
 		Args: exactly(0),
 	}
-	var q service.WatchQuery
+	var q client.WatchQuery
 	flags := cmd.Flags()
 	flags.StringVar(&q.Entity, "entity", "", "only this one, or this type")
 	flags.StringVar(&q.Field, "field", "", "only this field")
@@ -37,28 +32,24 @@ and misses nothing that was written in between.`,
 	asJSON := flags.Bool("json", false, "print a line of JSON for each event, for machines")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			if q.Cursor = d.Document().Head().Seq; *cursor >= 0 {
-				q.Cursor = uint64(*cursor)
+			if *cursor >= 0 {
+				from := uint64(*cursor)
+				q.Cursor = &from
 			}
+			q.Lost = func(error) { fmt.Fprintln(cmd.ErrOrStderr(), "The connection broke, and is made again.") }
 			seen := 0
-			group, ctx := errgroup.WithContext(ctx)
-			group.Go(func() error { return d.Document().Run(ctx) })
-			group.Go(func() error {
-				return d.Watch(ctx, d.actor, q, func(e *wire.Event) error {
-					if err := d.printEvent(cmd.OutOrStdout(), e, *asJSON); err != nil {
-						return err
-					}
-					if seen++; seen == *count {
-						return errWatched
-					}
+			for e, err := range d.Watch(ctx, q) {
+				if err != nil {
+					return err
+				}
+				if err := d.printEvent(cmd.OutOrStdout(), e, *asJSON); err != nil {
+					return err
+				}
+				if seen++; seen == *count {
 					return nil
-				})
-			})
-			err := group.Wait()
-			if errors.Is(err, errWatched) {
-				return nil
+				}
 			}
-			return err
+			return nil
 		})
 	}
 	return cmd

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skep-dev/skep/internal/config/hooks"
 	"github.com/skep-dev/skep/internal/config/wire"
 )
 
@@ -18,9 +17,15 @@ func newConfigWebhook(f *configFlags) *cobra.Command {
 		newConfigWebhookAdd(f), newConfigWebhookList(f), newConfigWebhookShow(f), newConfigWebhookRemove(f), newConfigWebhookEnable(f), newConfigWebhookRedeliver(f))
 }
 
-// hooks looks after the document's webhooks, as whoever runs the command.
-func (d *document) hooks() hooks.Manager {
-	return hooks.Manager{Hooks: d.Webhooks(d.log), By: d.caller(), Owner: !d.named}
+// webhooks are a document's, as whoever runs the command has them: of a folder's a hooks.Manager, otherwise the client's.
+type webhooks interface {
+	Add(ctx context.Context, n *wire.NewWebhook) (*wire.Webhook, error)
+	List(ctx context.Context) ([]wire.Webhook, error)
+	Show(ctx context.Context, id string) (*wire.Webhook, error)
+	Deliveries(ctx context.Context, id string) ([]wire.Delivery, error)
+	Remove(ctx context.Context, id string) error
+	Enable(ctx context.Context, id string) error
+	Redeliver(ctx context.Context, id, event string) (*wire.Delivery, error)
 }
 
 // maxHookSecret is more than a secret may have: package webhook says what is wrong with it.
@@ -54,7 +59,7 @@ Addresses that are not public, and plain http, are refused unless [webhooks] of 
 			n.Secret = strings.TrimRight(string(text), "\r\n")
 		}
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			h, err := d.hooks().Add(ctx, &n)
+			h, err := d.hooks.Add(ctx, &n)
 			if err != nil {
 				return err
 			}
@@ -77,7 +82,7 @@ func newConfigWebhookList(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			list, err := d.hooks().List(ctx)
+			list, err := d.hooks.List(ctx)
 			if err != nil {
 				return err
 			}
@@ -117,11 +122,11 @@ func newConfigWebhookShow(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			h, err := d.hooks().Show(ctx, args[0])
+			h, err := d.hooks.Show(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			last, err := d.hooks().Deliveries(ctx, args[0])
+			last, err := d.hooks.Deliveries(ctx, args[0])
 			if err != nil {
 				return err
 			}
@@ -162,7 +167,7 @@ func printHook(w io.Writer, h *wire.Webhook, last []wire.Delivery) {
 func newConfigWebhookRemove(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "remove ID", Short: "Tell an address nothing any more", Args: exactly(1)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return f.with(cmd, func(ctx context.Context, d *document) error { return d.hooks().Remove(ctx, args[0]) })
+		return f.with(cmd, func(ctx context.Context, d *document) error { return d.hooks.Remove(ctx, args[0]) })
 	}
 	return cmd
 }
@@ -170,7 +175,7 @@ func newConfigWebhookRemove(f *configFlags) *cobra.Command {
 func newConfigWebhookEnable(f *configFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "enable ID", Short: "Have a webhook tried again that fails or was disabled, from where it stopped", Args: exactly(1)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return f.with(cmd, func(ctx context.Context, d *document) error { return d.hooks().Enable(ctx, args[0]) })
+		return f.with(cmd, func(ctx context.Context, d *document) error { return d.hooks.Enable(ctx, args[0]) })
 	}
 	return cmd
 }
@@ -184,7 +189,7 @@ func newConfigWebhookRedeliver(f *configFlags) *cobra.Command {
 	asJSON := asJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return f.with(cmd, func(ctx context.Context, d *document) error {
-			again, err := d.hooks().Redeliver(ctx, args[0], strings.Join(args[1:], ""))
+			again, err := d.hooks.Redeliver(ctx, args[0], strings.Join(args[1:], ""))
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,7 @@
 //
 //	ops, err := bulk.ReadLines("changes.txt", file, schema)
 //	entities, err := bulk.Entities(value, bulk.Defaults{Type: "service", ID: "api"}, schema)
-//	plan, err := bulk.NewPlan(state, entities, "staging")
+//	plan, err := bulk.NewPlan(ctx, bulk.Local{state}, entities, "staging")
 //
 // What it returns are operations that package service takes.
 package bulk

@@ -122,7 +122,7 @@ func TestPlan(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := bulk.NewPlan(s, list, tt.env)
+			p, err := bulk.NewPlan(t.Context(), bulk.Local{State: s}, list, tt.env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,7 +151,7 @@ func TestPlanRefusesCircles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p, err := bulk.NewPlan(state(t), list, ""); err == nil {
+		if p, err := bulk.NewPlan(t.Context(), bulk.Local{State: state(t)}, list, ""); err == nil {
 			t.Errorf("%s: %v", in, p.Operations)
 		}
 	}

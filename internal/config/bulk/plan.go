@@ -1,6 +1,7 @@
 package bulk
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,8 +22,34 @@ type Plan struct {
 	Kept       []string // fields whose strategy keeps what they are: to be told
 }
 
+// State is what a document says, as far as a plan asks.
+type State interface {
+	Schema() *schema.Schema
+	Environment(name string) (string, error) // its name; "" is the base
+	Alive(entity string) bool
+	Place(entity string) (parent, position string)
+	Value(entity, field, env string) (any, error)
+	// Own reports whether the value is the environment's own, and not inherited. It is asked about few fields.
+	Own(ctx context.Context, entity, field, env string) (bool, error)
+}
+
+// Local is the State of a document that is in this process.
+type Local struct{ *config.State }
+
+// Value returns the value of a field in an environment.
+func (l Local) Value(entity, field, env string) (any, error) {
+	now, err := l.Get(entity, field, env)
+	return now.Value, err
+}
+
+// Own reports whether the value is the environment's own.
+func (l Local) Own(_ context.Context, entity, field, env string) (bool, error) {
+	now, err := l.Get(entity, field, env)
+	return now.From == env, err
+}
+
 // NewPlan compares entities with a state, in an environment. What is so already is not written. Parents come before their children.
-func NewPlan(s *config.State, entities []Entity, env string) (*Plan, error) {
+func NewPlan(ctx context.Context, s State, entities []Entity, env string) (*Plan, error) {
 	env, err := s.Environment(env)
 	if err != nil {
 		return nil, err
@@ -36,7 +63,7 @@ func NewPlan(s *config.State, entities []Entity, env string) (*Plan, error) {
 		p.all[e.ID] = e
 	}
 	for i := range entities {
-		if err := p.entity(&entities[i], 0); err != nil {
+		if err := p.entity(ctx, &entities[i], 0); err != nil {
 			return nil, err
 		}
 	}
@@ -44,7 +71,7 @@ func NewPlan(s *config.State, entities []Entity, env string) (*Plan, error) {
 }
 
 type planner struct {
-	s    *config.State
+	s    State
 	env  string
 	plan *Plan
 	all  map[string]*Entity
@@ -54,7 +81,7 @@ type planner struct {
 // maxParents is how deep entities may be below each other in a file.
 const maxParents = 1000
 
-func (p *planner) entity(e *Entity, depth int) error {
+func (p *planner) entity(ctx context.Context, e *Entity, depth int) error {
 	if p.done[e.ID] {
 		return nil
 	}
@@ -62,7 +89,7 @@ func (p *planner) entity(e *Entity, depth int) error {
 		return fmt.Errorf("entity %s is below itself, or below more than %d others: %w", e.ID, maxParents, errkind.Invalid)
 	}
 	if above := p.all[e.Parent]; above != nil {
-		if err := p.entity(above, depth+1); err != nil {
+		if err := p.entity(ctx, above, depth+1); err != nil {
 			return err
 		}
 	}
@@ -76,7 +103,7 @@ func (p *planner) entity(e *Entity, depth int) error {
 		p.do(wire.Operation{Type: string(config.MoveEntity), EntityID: e.ID, Parent: e.Parent})
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Fields)) {
-		if err := p.field(e, name); err != nil {
+		if err := p.field(ctx, e, name); err != nil {
 			return err
 		}
 	}
@@ -101,28 +128,33 @@ func (p *planner) begin(e *Entity) {
 	p.plan.New++
 }
 
-func (p *planner) field(e *Entity, name string) error {
-	now, err := p.s.Get(e.ID, name, p.env)
+func (p *planner) field(ctx context.Context, e *Entity, name string) error {
+	now, err := p.s.Value(e.ID, name, p.env)
 	if err != nil {
 		return err
 	}
 	want := e.Fields[name]
 	f := p.s.Schema().Entity(config.Type(e.ID)).Field(name)
-	if same(f, now.Value, want) {
+	if same(f, now, want) {
 		return nil
 	}
-	own := now.From == p.env
+	own := false
+	if want == nil || f.Merge == schema.Max || f.Merge == schema.Min {
+		if own, err = p.s.Own(ctx, e.ID, name, p.env); err != nil {
+			return err
+		}
+	}
 	op := wire.Operation{Type: string(config.SetField), EntityID: e.ID, Field: name, Environment: p.env, Value: &wire.Value{Any: want}}
 	switch f.Merge {
 	case schema.Max, schema.Min:
-		higher := schema.Compare(f.Type, want, now.Value) > 0
+		higher := schema.Compare(f.Type, want, now) > 0
 		if own && (want == nil || higher != (f.Merge == schema.Max)) {
-			p.keep(e, name, now.Value, want)
+			p.keep(e, name, now, want)
 			return nil
 		}
 	case schema.Grow:
 		list, _ := want.([]any)
-		have, _ := now.Value.([]any)
+		have, _ := now.([]any)
 		op.Value = nil
 		for _, v := range list {
 			if !slices.ContainsFunc(have, func(h any) bool { return value.Equal(h, v) }) {
@@ -130,7 +162,7 @@ func (p *planner) field(e *Entity, name string) error {
 			}
 		}
 		if len(op.Add) == 0 {
-			p.keep(e, name, now.Value, want)
+			p.keep(e, name, now, want)
 			return nil
 		}
 	case schema.LWW, schema.Set, schema.Review, schema.PerKey:
