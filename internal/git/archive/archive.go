@@ -1,6 +1,6 @@
-// Package archive writes a tree as tar.gz or zip, as git archive does.
+// Package archive writes a tree as tar, tar.gz or zip, as git archive does.
 //
-// The tar inside a tar.gz is byte for byte what git archive --format=tar writes, as long as no .gitattributes file asks
+// A tar, also that inside a tar.gz, is byte for byte what git archive --format=tar writes, as long as no .gitattributes file asks
 // for more: export-ignore, export-subst and line ending conversion are not done.
 package archive
 
@@ -13,6 +13,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -35,15 +37,33 @@ type Format string
 
 // The formats.
 const (
+	Tar   Format = "tar"
 	TarGz Format = "tar.gz"
 	Zip   Format = "zip"
 )
 
-// Options name the archive's root folder and what it was made from.
+// Stored is the level of what is not compressed at all.
+const Stored = -1
+
+// Options name the archive's root folder and what it was made from, and say what of it is wanted. The zero Options is all of it.
 type Options struct {
 	Prefix string    // "demo-v1/"
 	Commit git.OID   // written as the archive's comment, as git does; may be zero
 	When   time.Time // every entry's time: the commit's
+
+	Level int               // of compression, 1 to 9, or Stored; 0: the format's own default
+	Paths []string          // only these files and folders, each of which must be there; none: all
+	Each  func(path string) // is told of each entry before it is written; may be nil
+}
+
+func (o Options) level() int {
+	switch o.Level {
+	case 0:
+		return gzip.DefaultCompression
+	case Stored:
+		return gzip.NoCompression
+	}
+	return o.Level
 }
 
 // Write streams the tree. Equal input gives equal bytes. When it fails, what was written is not an archive: the caller
@@ -52,16 +72,25 @@ func Write(ctx context.Context, w io.Writer, s *odb.Store, tree git.OID, f Forma
 	if err := checkPrefix(opts.Prefix); err != nil {
 		return err
 	}
+	if opts.Level < Stored || opts.Level > gzip.BestCompression {
+		return fmt.Errorf("archive level %d: %w", opts.Level, errkind.Invalid)
+	}
 	var out format
 	switch f {
+	case Tar:
+		out = newTar(w, opts)
 	case TarGz:
-		out = newTarGz(w, opts)
+		zipped, err := newTarGz(w, opts)
+		if err != nil {
+			return err
+		}
+		out = zipped
 	case Zip:
 		out = newZip(w, opts)
 	default:
 		return fmt.Errorf("archive format %q: %w", f, errkind.Unsupported)
 	}
-	a := walker{ctx: ctx, s: s, out: out}
+	a := walker{ctx: ctx, s: s, out: out, opts: opts}
 	if err := a.run(tree, opts); err != nil {
 		return fmt.Errorf("archive %s: %w", tree, err)
 	}
@@ -106,11 +135,17 @@ type walker struct {
 	ctx     context.Context //nolint:containedctx // an argument of every step, not kept beyond the walk
 	s       *odb.Store
 	out     format
+	opts    Options
 	pending []entry // directories that are written when something in them is
 	count   int
 }
 
 func (a *walker) run(tree git.OID, opts Options) error {
+	for _, path := range opts.Paths {
+		if _, err := Find(a.s, tree, path); err != nil {
+			return err
+		}
+	}
 	if err := a.out.begin(); err != nil {
 		return err
 	}
@@ -158,6 +193,9 @@ func (a *walker) treeEntry(e git.Entry, prefix string, depth int) error {
 	if out.isDir() {
 		out.path += "/"
 	}
+	if !a.wanted(out) {
+		return nil
+	}
 	switch e.Mode {
 	case git.ModeDir:
 		keep := len(a.pending)
@@ -170,6 +208,47 @@ func (a *walker) treeEntry(e git.Entry, prefix string, depth int) error {
 	default:
 		return a.blob(out)
 	}
+}
+
+// wanted reports whether an entry is one of the paths that are asked for, is below one, or leads to one.
+func (a *walker) wanted(e entry) bool {
+	if len(a.opts.Paths) == 0 {
+		return true
+	}
+	path := strings.TrimSuffix(e.path[len(a.opts.Prefix):], "/")
+	for _, p := range a.opts.Paths {
+		if path == p || strings.HasPrefix(path, p+"/") || e.isDir() && strings.HasPrefix(p, path+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// Find looks up a path in a tree: errkind.NotFound when nothing is there.
+func Find(s *odb.Store, tree git.OID, path string) (git.Entry, error) {
+	at := git.Entry{Mode: git.ModeDir, OID: tree}
+	for name := range strings.SplitSeq(path, "/") {
+		found := false
+		if at.Mode == git.ModeDir {
+			obj, err := s.Read(at.OID)
+			if err != nil {
+				return at, err
+			}
+			for e, err := range git.TreeEntries(obj.Data) {
+				if err != nil {
+					return at, fmt.Errorf("read tree %s: %w", at.OID, err)
+				}
+				if found = string(e.Name) == name; found {
+					at = e
+					break
+				}
+			}
+		}
+		if !found {
+			return at, fmt.Errorf("path %q is not in the tree: %w", path[:min(len(path), 300)], errkind.NotFound)
+		}
+	}
+	return at, nil
 }
 
 // blob writes a file or a symbolic link.
@@ -221,6 +300,9 @@ func (a *walker) write(e entry, content io.Reader) error {
 func (a *walker) writeOne(e entry, content io.Reader) error {
 	if a.count++; a.count > maxEntries {
 		return fmt.Errorf("more than %d entries: %w", maxEntries, errkind.TooLarge)
+	}
+	if a.opts.Each != nil {
+		a.opts.Each(e.path)
 	}
 	return a.out.entry(e, content)
 }

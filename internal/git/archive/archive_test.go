@@ -302,3 +302,48 @@ func TestWriteRefuses(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// TestPlainTarLevelsAndPaths: what git archive can besides, with git as the oracle.
+func TestPlainTarLevelsAndPaths(t *testing.T) {
+	r := newGitRepo(t)
+	r.write(odd())
+	s, tree := r.store(), r.OID("main^{tree}")
+	for _, paths := range [][]string{nil, {"README"}, {"a"}, {"a/b", "bin"}, {"deep", "sub"}, {"a/b", "a"}} {
+		opts := options(r, "demo/")
+		opts.Paths = paths
+		want := r.Git(append([]string{"archive", "--format=tar", "--prefix=demo/", "main", "--"}, paths...)...)
+		if got := write(t, s, tree, archive.Tar, opts); string(got) != want {
+			t.Errorf("paths %q: the tar has %d bytes, want %d", paths, len(got), len(want))
+		}
+	}
+	plain := write(t, s, tree, archive.Tar, options(r, ""))
+	for _, level := range []int{archive.Stored, 1, 9} {
+		opts := options(r, "")
+		opts.Level = level
+		zipped := write(t, s, tree, archive.TarGz, opts)
+		if !bytes.Equal(gunzip(t, zipped), plain) {
+			t.Errorf("level %d: the tar inside is another", level)
+		}
+		if big := len(zipped) > len(plain); big != (level == archive.Stored) {
+			t.Errorf("level %d: %d bytes of %d", level, len(zipped), len(plain))
+		}
+		if diff := cmp.Diff(listZip(t, write(t, s, tree, archive.Zip, options(r, ""))), listZip(t, write(t, s, tree, archive.Zip, opts))); diff != "" {
+			t.Errorf("level %d: the zip holds something else:\n%s", level, diff)
+		}
+	}
+	var told []string
+	opts := archive.Options{Paths: []string{"a/b"}, Each: func(path string) { told = append(told, path) }}
+	write(t, s, tree, archive.Tar, opts)
+	if diff := cmp.Diff([]string{"a/", "a/b"}, told); diff != "" {
+		t.Errorf("told of (-want +got):\n%s", diff)
+	}
+	for _, path := range []string{"none", "README/x", "a/none", "a//b", ""} {
+		err := archive.Write(t.Context(), io.Discard, s, tree, archive.Tar, archive.Options{Paths: []string{path}})
+		if !errors.Is(err, errkind.NotFound) {
+			t.Errorf("path %q: %v", path, err)
+		}
+	}
+	if err := archive.Write(t.Context(), io.Discard, s, tree, archive.Tar, archive.Options{Level: 10}); !errors.Is(err, errkind.Invalid) {
+		t.Errorf("level 10: %v", err)
+	}
+}

@@ -35,42 +35,49 @@ const (
 	tarNext   = 'x' // pax records for the entry that follows
 )
 
-// tarGz writes a compressed tar.
-type tarGz struct {
-	zip     *gzip.Writer
+// tarball writes a tar, perhaps compressed.
+type tarball struct {
+	out     io.Writer
+	zip     *gzip.Writer // nil: plain
 	opts    Options
 	written int64
 	block   [tarBlock]byte
 }
 
-func newTarGz(w io.Writer, opts Options) *tarGz {
-	return &tarGz{zip: gzip.NewWriter(w), opts: opts} // the header has neither a name nor a time
+func newTar(w io.Writer, opts Options) *tarball { return &tarball{out: w, opts: opts} }
+
+func newTarGz(w io.Writer, opts Options) (*tarball, error) {
+	zip, err := gzip.NewWriterLevel(w, opts.level()) // the header has neither a name nor a time
+	return &tarball{out: zip, zip: zip, opts: opts}, err
 }
 
-func (t *tarGz) Write(b []byte) (int, error) {
-	n, err := t.zip.Write(b)
+func (t *tarball) Write(b []byte) (int, error) {
+	n, err := t.out.Write(b)
 	t.written += int64(n)
 	return n, err
 }
 
 // begin writes the commit's ID where git get-tar-commit-id finds it.
-func (t *tarGz) begin() error {
+func (t *tarball) begin() error {
 	if t.opts.Commit.IsZero() {
 		return nil
 	}
 	return t.records(tarGlobal, "pax_global_header", paxRecord("comment", t.opts.Commit.String()))
 }
 
-func (t *tarGz) end() error {
+func (t *tarball) end() error {
 	// Two empty blocks end an archive; more fill the record.
 	records := (t.written + 2*tarBlock + tarRecord - 1) / tarRecord
 	if err := t.zeros(records*tarRecord - t.written); err != nil {
 		return err
 	}
+	if t.zip == nil {
+		return nil
+	}
 	return t.zip.Close()
 }
 
-func (t *tarGz) entry(e entry, content io.Reader) error {
+func (t *tarball) entry(e entry, content io.Reader) error {
 	h := tarHeader{mode: 0o664, typ: tarFile, size: e.size}
 	switch {
 	case e.isDir():
@@ -136,7 +143,7 @@ func paxRecord(key, value string) string {
 	return strconv.Itoa(n) + " " + key + "=" + value + "\n"
 }
 
-func (t *tarGz) records(typ byte, name, records string) error {
+func (t *tarball) records(typ byte, name, records string) error {
 	size := int64(len(records))
 	if err := t.header(tarHeader{name: name, mode: 0o666, typ: typ, size: size}); err != nil {
 		return err
@@ -155,7 +162,7 @@ type tarHeader struct {
 	link         string
 }
 
-func (t *tarGz) header(h tarHeader) error {
+func (t *tarball) header(h tarHeader) error {
 	b := &t.block
 	clear(b[:])
 	copy(b[0:tarName], h.name)
@@ -190,7 +197,7 @@ func octal(field []byte, n int64) {
 // padding is what an entry of size bytes lacks to whole blocks.
 func padding(size int64) int64 { return (tarBlock - size%tarBlock) % tarBlock }
 
-func (t *tarGz) zeros(n int64) error {
+func (t *tarball) zeros(n int64) error {
 	clear(t.block[:])
 	for n > 0 {
 		k, err := t.Write(t.block[:min(n, tarBlock)])

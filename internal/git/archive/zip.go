@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"unicode/utf8"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zip"
 
 	"github.com/skep-dev/skep/internal/git"
@@ -17,7 +18,11 @@ type zipFile struct {
 }
 
 func newZip(w io.Writer, opts Options) *zipFile {
-	return &zipFile{w: zip.NewWriter(w), opts: opts}
+	z := zip.NewWriter(w)
+	if opts.Level != 0 {
+		z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, opts.level()) })
+	}
+	return &zipFile{w: z, opts: opts}
 }
 
 func (z *zipFile) begin() error {
@@ -35,6 +40,9 @@ func (z *zipFile) entry(e entry, content io.Reader) error {
 		NonUTF8:  !utf8.ValidString(e.path),
 		Modified: z.opts.When.UTC(),
 		Method:   zip.Deflate,
+	}
+	if z.opts.Level == Stored {
+		h.Method = zip.Store
 	}
 	switch {
 	case e.isDir():

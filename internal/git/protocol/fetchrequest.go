@@ -183,6 +183,9 @@ func (f *fetchRequest) plan(v View) revwalk.Request {
 	return r
 }
 
+// shortNames are the references that a short name may mean, in git's order (git-rev-parse(1)).
+var shortNames = []string{"%", "refs/%", "refs/tags/%", "refs/heads/%", "refs/remotes/%", "refs/remotes/%/HEAD"}
+
 // expandRef finds the one reference that a short name means, by git's rules.
 func expandRef(refs *git.Refs, short string) (git.OID, bool) {
 	if short == string(git.HEAD) {
@@ -190,7 +193,7 @@ func expandRef(refs *git.Refs, short string) (git.OID, bool) {
 		return r.OID, ok
 	}
 	var found []git.Ref
-	for _, rule := range []string{"%", "refs/%", "refs/tags/%", "refs/heads/%", "refs/remotes/%", "refs/remotes/%/HEAD"} {
+	for _, rule := range shortNames {
 		if r, ok := refs.Get(git.RefName(strings.Replace(rule, "%", short, 1))); ok {
 			found = append(found, r)
 		}

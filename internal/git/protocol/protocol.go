@@ -92,6 +92,7 @@ type UploadOptions struct {
 	// NoFilter refuses partial clones; NoAnyWant refuses wants that are no reference's value (v0 and v1; v2 allows
 	// whatever is reachable from a reference).
 	NoFilter, NoAnyWant bool
+	MayFetch            func() error // asked when a client has said which objects it wants; its error refuses them. nil: always
 }
 
 // Receiver is the repository that a push goes to.

@@ -258,6 +258,11 @@ func (u *upload) checkWants(ctx context.Context, f *fetchRequest, tipsOnly bool)
 	if len(f.wants) == 0 {
 		return nil
 	}
+	if u.opts.MayFetch != nil {
+		if err := u.opts.MayFetch(); err != nil {
+			return err
+		}
+	}
 	bad, refused, err := u.view.refused(ctx, f.wants, tipsOnly)
 	if err != nil {
 		return err
