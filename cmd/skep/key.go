@@ -95,9 +95,9 @@ func newKeyList() *cobra.Command {
 		return show(cmd, *asJSON, keys, func(w io.Writer) {
 			rows := make([][]string, len(keys))
 			for i, k := range keys {
-				rows[i] = []string{string(k.ID), k.Title, k.Kind, k.Fingerprint, day(k.CreatedAt), until(k.ExpiresAt), until(k.UsedAt)}
+				rows[i] = []string{string(k.ID), k.Title, k.Kind, k.Fingerprint, day(k.CreatedAt), until(k.ExpiresAt), lastUse(k.LastUsedAt, k.LastUsedFrom)}
 			}
-			table(w, []string{"ID", "TITLE", "KIND", "FINGERPRINT", "ADDED", "EXPIRES", "USED"}, rows)
+			table(w, []string{"ID", "TITLE", "KIND", "FINGERPRINT", "ADDED", "EXPIRES", "LAST USED"}, rows)
 		})
 	}
 	return cmd

@@ -71,7 +71,7 @@ type usageError struct{ error }
 
 func newRoot() *cobra.Command {
 	root := group("skep", "A Git server in which every repository is a cell of its own, and its command line",
-		newServe(), newDoctor(), newVersion(), newLogin(), newSession(), newRepo(), newImport(), newToken(), newKey(),
+		newServe(), newDoctor(), newVersion(), newLogin(), newSession(), newRepo(), newImport(), newToken(), newKey(), newDeployKey(),
 		newTenant(), newShare(), newAccount(), newInvite(), newPrincipal(), newGroup(), newPolicy(), newIssuer(), newSSHCA(), newCert(),
 		newSecret(), newAudit(), newConfig())
 	root.Long = `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.

@@ -10,15 +10,16 @@ import (
 
 // SSHKey is a public key of a principal's.
 type SSHKey struct {
-	ID          id.Key       `json:"id" example:"key_01jd4x5vwr9ab3k6m0q7z2c8ye"`
-	Principal   id.Principal `json:"principal"`
-	Title       string       `json:"title"`
-	Kind        string       `json:"kind" example:"ssh-ed25519"`
-	Key         string       `json:"key" doc:"As in an authorized_keys file, without comment"`
-	Fingerprint string       `json:"fingerprint" example:"SHA256:2kn0/2GXcBGEc6DmFJH1bQKBtA3VkWkDe6KfjlFr8v4"`
-	CreatedAt   time.Time    `json:"created_at"`
-	ExpiresAt   *time.Time   `json:"expires_at,omitempty" doc:"Missing: it does not expire"`
-	UsedAt      *time.Time   `json:"used_at,omitempty" doc:"Missing: never"`
+	ID           id.Key       `json:"id" example:"key_01jd4x5vwr9ab3k6m0q7z2c8ye"`
+	Principal    id.Principal `json:"principal"`
+	Title        string       `json:"title"`
+	Kind         string       `json:"kind" example:"ssh-ed25519"`
+	Key          string       `json:"key" doc:"As in an authorized_keys file, without comment"`
+	Fingerprint  string       `json:"fingerprint" example:"SHA256:2kn0/2GXcBGEc6DmFJH1bQKBtA3VkWkDe6KfjlFr8v4"`
+	CreatedAt    time.Time    `json:"created_at"`
+	ExpiresAt    *time.Time   `json:"expires_at,omitempty" doc:"Missing: it does not expire"`
+	LastUsedAt   *time.Time   `json:"last_used_at,omitempty" doc:"To the minute. Missing: never"`
+	LastUsedFrom string       `json:"last_used_from,omitempty" doc:"An address"`
 }
 
 // AddSSHKey registers a public key.

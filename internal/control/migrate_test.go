@@ -81,6 +81,10 @@ var atVersion = []string{
 	13: `
 	INSERT INTO document (tenant_id, document_id, name, repo_id, by_id, milestones, active, created, updated)
 		VALUES ('ten_1', 'doc_1', 'Shop', 'rep_1', 'usr_2', '{"branch":"main","format":"yaml","after":100}', 1, 18, 19);`,
+	14: `
+	INSERT INTO deploy_key (tenant_id, repo_id, key_id, fingerprint, title, kind, public, writes, principal_id, created, expires)
+		VALUES ('ten_1', 'rep_1', 'dpl_1', 'SHA256:z', 'ci', 'ssh-ed25519', HASH, 1, 'usr_gone', 18, 0);
+	UPDATE ssh_key SET used_from = '192.0.2.1';`,
 }
 
 // scriptOf is what was written up to a version.

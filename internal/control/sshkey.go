@@ -20,29 +20,26 @@ type SSHKey struct {
 	Fingerprint string // SHA256:…
 	Created     time.Time
 	Expires     time.Time // zero: never
-	Used        time.Time // zero: never
+
+	Use
 }
 
 // maxSSHKeys is how many a principal may have: a person's machines, with room.
 const maxSSHKeys = 100
 
-// AddSSHKey registers a key. Of k it takes Principal, Title, Kind, Public, Fingerprint and Expires. A key is one principal's: a
-// second time it is errkind.Exists, which does not say whose it is.
+// AddSSHKey registers a key. Of k it takes Principal, Title, Kind, Public, Fingerprint and Expires. A key is one principal's or one
+// repository's: a second time it is errkind.Exists, which does not say whose it is.
 func (c *Control) AddSSHKey(ctx context.Context, k SSHKey) (SSHKey, error) {
-	k.ID, k.Created, k.Used = id.NewKey(), c.timestamp(), time.Time{}
-	err := c.checkSSHKey(&k)
-	if err == nil {
+	k.ID, k.Created, k.Use = id.NewKey(), c.timestamp(), Use{}
+	var err error
+	if k.Expires, err = checkKey(k.Title, k.Created, k.Expires); err == nil {
 		err = c.change(ctx, func(q *txn) error {
 			who, err := principalByID(q, k.Principal)
 			if err != nil {
 				return err
 			}
-			taken, err := exists(q, "SELECT 1 FROM ssh_key WHERE fingerprint = ?", k.Fingerprint)
-			if err != nil {
+			if err := mustBeNobodys(q, k.Fingerprint); err != nil {
 				return err
-			}
-			if taken {
-				return fmt.Errorf("this key is in use on this server; make another with ssh-keygen: %w", errkind.Exists)
 			}
 			if err := recordSSHKey(q, "key.add", who, k); err != nil {
 				return err
@@ -64,31 +61,34 @@ func recordSSHKey(q *txn, action string, who Principal, k SSHKey) error {
 	return q.record(audit.Entry{Action: action, Resource: "key/" + string(k.ID), Detail: fmt.Sprintf("of %s, %q, %s %s", who.Name, k.Title, k.Kind, k.Fingerprint)})
 }
 
-func (c *Control) checkSSHKey(k *SSHKey) error {
-	if !printableText(k.Title) || len(k.Title) > maxNameBytes {
-		return fmt.Errorf("title %q is not printable text of at most %d bytes: %w", clip(k.Title), maxNameBytes, errkind.Invalid)
+// checkKey judges a key's title and end, and returns the end as it is stored.
+func checkKey(title string, created, expires time.Time) (time.Time, error) {
+	if !printableText(title) || len(title) > maxNameBytes {
+		return expires, fmt.Errorf("title %q is not printable text of at most %d bytes: %w", clip(title), maxNameBytes, errkind.Invalid)
 	}
-	if !k.Expires.IsZero() {
-		k.Expires = k.Expires.UTC().Truncate(time.Microsecond)
-		if !k.Expires.After(k.Created) {
-			return fmt.Errorf("expiry %s is not in the future: %w", k.Expires.Format(time.RFC3339), errkind.Invalid)
-		}
+	if expires.IsZero() {
+		return expires, nil
 	}
-	return nil
+	expires = expires.UTC().Truncate(time.Microsecond)
+	if !expires.After(created) {
+		return expires, fmt.Errorf("expiry %s is not in the future: %w", expires.Format(time.RFC3339), errkind.Invalid)
+	}
+	return expires, nil
 }
 
-const sshKeyColumns = "SELECT key_id, principal_id, title, kind, public, fingerprint, created, expires, used FROM ssh_key "
+const sshKeyColumns = "SELECT key_id, principal_id, title, kind, public, fingerprint, created, expires, used, used_from FROM ssh_key "
 
 func scanSSHKey(r row) SSHKey {
 	return SSHKey{
 		ID: id.Key(r.Text(0)), Principal: id.Principal(r.Text(1)), Title: r.Text(2), Kind: r.Text(3), Public: r.Bytes(4),
-		Fingerprint: r.Text(5), Created: r.Time(6), Expires: r.Time(7), Used: r.Time(8),
+		Fingerprint: r.Text(5), Created: r.Time(6), Expires: r.Time(7), Use: scanUse(r, 8),
 	}
 }
 
 // SSHKeys lists a principal's keys, of which there are few, expired ones too.
 func (c *Control) SSHKeys(ctx context.Context, p id.Principal) (out []SSHKey, err error) {
 	err = c.db.Read(ctx, func(q conn) error {
+		out = nil
 		for r, err := range q.Query(sshKeyColumns+"WHERE principal_id = ? ORDER BY key_id", p) {
 			if err != nil {
 				return err
@@ -97,10 +97,13 @@ func (c *Control) SSHKeys(ctx context.Context, p id.Principal) (out []SSHKey, er
 		}
 		return nil
 	})
+	for n := range out {
+		c.uses.add(string(out[n].ID), &out[n].Use)
+	}
 	return out, err
 }
 
-// RemoveSSHKey takes a principal's key away.
+// RemoveSSHKey takes a principal's key away. Once it returns, the key is refused.
 func (c *Control) RemoveSSHKey(ctx context.Context, p id.Principal, k id.Key) error {
 	err := c.change(ctx, func(q *txn) error {
 		who, err := principalByID(q, p)
@@ -115,7 +118,7 @@ func (c *Control) RemoveSSHKey(ctx context.Context, p id.Principal, k id.Key) er
 			return err
 		}
 		return q.Exec("DELETE FROM ssh_key WHERE key_id = ?", k)
-	}, nil)
+	}, c.cache.principals.clear, principalKind)
 	if err != nil {
 		return fmt.Errorf("remove SSH key: %w", err)
 	}

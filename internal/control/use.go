@@ -45,7 +45,7 @@ type uses struct {
 
 func (u *uses) init() { u.seed, u.pending = maphash.MakeSeed(), map[string]Use{} }
 
-// Used notes that somebody was let in with a credential: a token, an issuer, a certificate or an SSH authority, by its identifier.
+// Used notes that somebody was let in with a credential: a token, an issuer, a certificate, an SSH key or authority, by its identifier.
 func (c *Control) Used(credential string, from netip.Addr) {
 	if useQuery(credential) == "" {
 		return // a signed token, which is in no table: its issuer is noted
@@ -142,6 +142,10 @@ func useQuery(credential string) string {
 		return "UPDATE issuer SET used = ?, used_from = ? WHERE issuer_id = ? AND used < ?"
 	case "sca":
 		return "UPDATE ssh_authority SET used = ?, used_from = ? WHERE authority_id = ? AND used < ?"
+	case "key":
+		return "UPDATE ssh_key SET used = ?, used_from = ? WHERE key_id = ? AND used < ?"
+	case "dpl":
+		return "UPDATE deploy_key SET used = ?, used_from = ? WHERE key_id = ? AND used < ?"
 	case "crt":
 		return "UPDATE certificate SET used = ?, used_from = ? WHERE certificate_id = ? AND used < ?"
 	}

@@ -30,6 +30,8 @@ type (
 	Session string
 	// Key names an SSH key: key_…
 	Key string
+	// DeployKey names an SSH key of a repository: dpl_…
+	DeployKey string
 	// SSHAuthority names an SSH certificate authority that a tenant trusts: sca_…
 	SSHAuthority string
 	// Invitation names an invitation, and is not its secret: inv_…
@@ -47,6 +49,7 @@ const (
 	certPrefix      = "crt_"
 	sessionPrefix   = "ses_"
 	keyPrefix       = "key_"
+	deployPrefix    = "dpl_"
 	authorityPrefix = "sca_"
 	invitePrefix    = "inv_"
 	documentPrefix  = "doc_"
@@ -75,6 +78,9 @@ func NewSession() Session { return Session(sessionPrefix + fresh()) }
 
 // NewKey makes the identifier of a new SSH key.
 func NewKey() Key { return Key(keyPrefix + fresh()) }
+
+// NewDeployKey makes the identifier of an SSH key of a repository.
+func NewDeployKey() DeployKey { return DeployKey(deployPrefix + fresh()) }
 
 // NewSSHAuthority makes the identifier of an SSH certificate authority.
 func NewSSHAuthority() SSHAuthority { return SSHAuthority(authorityPrefix + fresh()) }
@@ -105,6 +111,9 @@ func ParseSession(s string) (Session, error) { return parse[Session](s, sessionP
 
 // ParseKey checks the form of an SSH key's identifier.
 func ParseKey(s string) (Key, error) { return parse[Key](s, keyPrefix) }
+
+// ParseDeployKey checks the form of the identifier of an SSH key of a repository.
+func ParseDeployKey(s string) (DeployKey, error) { return parse[DeployKey](s, deployPrefix) }
 
 // ParseInvitation checks the form of an invitation's identifier.
 func ParseInvitation(s string) (Invitation, error) { return parse[Invitation](s, invitePrefix) }

@@ -89,6 +89,7 @@ func (s *Server) newAPI() http.Handler {
 	a.registerSSHAuthorities()
 	a.registerRepos()
 	a.registerShares()
+	a.registerDeployKeys()
 	a.registerRefs()
 	a.registerContent()
 	a.registerHistory()

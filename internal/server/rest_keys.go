@@ -21,7 +21,7 @@ func (a *restAPI) registerSSHKeys() {
 func sshKeyOut(k control.SSHKey) client.SSHKey {
 	return client.SSHKey{
 		ID: k.ID, Principal: k.Principal, Title: k.Title, Kind: k.Kind, Key: authorizedLine(k.Kind, k.Public), Fingerprint: k.Fingerprint,
-		CreatedAt: k.Created, ExpiresAt: timeOut(k.Expires), UsedAt: timeOut(k.Used),
+		CreatedAt: k.Created, ExpiresAt: timeOut(k.Expires), LastUsedAt: timeOut(k.Used), LastUsedFrom: k.UsedFrom,
 	}
 }
 
@@ -44,19 +44,8 @@ func (a *restAPI) addSSHKey(ctx context.Context, p policy.Principal, in *struct 
 	if k.Title == "" {
 		k.Title = parsed.comment
 	}
-	if in.Body.TTL != "" {
-		d, err := parseTTL(in.Body.TTL)
-		if err != nil {
-			return nil, err
-		}
-		k.Expires = time.Now().Add(d)
-	}
-	ends, err := a.endOf(ctx, p)
-	if err != nil {
+	if k.Expires, err = a.keyEnd(ctx, p, in.Body.TTL); err != nil {
 		return nil, err
-	}
-	if !ends.IsZero() && (k.Expires.IsZero() || ends.Before(k.Expires)) {
-		k.Expires = ends
 	}
 	if k, err = a.control.AddSSHKey(ctx, k); err != nil {
 		return nil, err

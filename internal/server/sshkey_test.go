@@ -112,7 +112,7 @@ func TestSSHKeysOverREST(t *testing.T) {
 	key := newEd25519(t)
 	ctx := t.Context()
 	made := result(s.api(alice).AddSSHKey(ctx, "alice", client.AddSSHKey{Key: key + " alice@laptop", TTL: "365d"}))(t)
-	if made.Title != "alice@laptop" || made.Key != key || made.ExpiresAt == nil || made.UsedAt != nil {
+	if made.Title != "alice@laptop" || made.Key != key || made.ExpiresAt == nil || made.LastUsedAt != nil {
 		t.Errorf("made %+v", made)
 	}
 	if list := result(s.api(alice).SSHKeys(ctx, "alice"))(t); len(list) != 1 || list[0].ID != made.ID {
