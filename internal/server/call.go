@@ -144,14 +144,19 @@ func (s *Server) finish(c *call, r *http.Request) {
 		// net/http now reads a part of what is left, to use the connection again, and has no limit for how long.
 		c.body.deadline(time.Now().Add(s.opts.HeaderTimeout))
 	}
-	took := time.Since(c.started)
-	s.metrics.done(c, took)
-	s.count(c, took)
-	c.endSpan(p)
-	s.logAccess(c, r, took)
+	s.record(r.Context(), c, r.Method, r.URL.Path, p)
 	if p != nil {
 		panic(http.ErrAbortHandler) // the client must not take what it got for the whole answer
 	}
+}
+
+// record counts and logs what a call has come to.
+func (s *Server) record(ctx context.Context, c *call, method, path string, panicked any) {
+	took := time.Since(c.started)
+	s.metrics.done(c, took)
+	s.count(c, took)
+	c.endSpan(panicked)
+	s.logAccess(ctx, c, method, path, took)
 }
 
 // aborted reports whether a handler gave up on its answer on purpose.
@@ -160,19 +165,19 @@ func aborted(p any) bool {
 	return ok && errors.Is(err, http.ErrAbortHandler)
 }
 
-func (s *Server) logAccess(c *call, r *http.Request, took time.Duration) {
+func (s *Server) logAccess(ctx context.Context, c *call, method, path string, took time.Duration) {
 	level := slog.LevelInfo
 	if c.route == routeSystem {
 		level = slog.LevelDebug
 	}
-	if !s.log.Enabled(r.Context(), level) {
+	if !s.log.Enabled(ctx, level) {
 		return
 	}
 	// The query and the headers may hold secrets; the path holds none.
-	s.log.LogAttrs(r.Context(), level, "request served",
+	s.log.LogAttrs(ctx, level, "request served",
 		slog.String("request_id", c.id),
-		slog.String("method", r.Method),
-		slog.String("path", clip(r.URL.Path)),
+		slog.String("method", method),
+		slog.String("path", clip(path)),
 		slog.String("route", c.route.String()),
 		slog.Int("status", c.w.status),
 		slog.Int64("bytes_in", c.body.bytes),
@@ -199,6 +204,10 @@ func requestID(r *http.Request) string {
 	if v := r.Header["X-Request-Id"]; len(v) == 1 && validRequestID(v[0]) {
 		return v[0]
 	}
+	return newRequestID()
+}
+
+func newRequestID() string {
 	const hexDigits = "0123456789abcdef"
 	var b [16]byte
 	n := rand.Uint64() //nolint:gosec // it correlates log lines and is no secret

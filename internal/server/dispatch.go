@@ -112,21 +112,28 @@ func (s *Server) refuse(c *call, r *http.Request, err error) {
 
 // refusalHeaders sets the headers that belong to a refusal's status.
 func (s *Server) refusalHeaders(c *call, err error) int {
-	status := problem.Status(err)
-	if over, ok := errors.AsType[control.QuotaError](err); ok && over.Quota != control.QuotaStorage {
-		s.metrics.overQuota[over.Quota].Inc()
-	}
+	status := s.countRefusal(err)
 	switch status {
 	case http.StatusUnauthorized:
 		c.w.Header()["Www-Authenticate"] = challenge
 	case http.StatusServiceUnavailable:
 		c.w.Header()["Retry-After"] = []string{retryAfter}
-		s.metrics.refused.Inc()
 	case http.StatusTooManyRequests:
 		s.rates.headers(c, c.w.Header())
 		if spent, ok := errors.AsType[quotaSpent](err); ok {
 			c.w.Header()["Retry-After"] = []string{strconv.FormatInt(seconds(spent.retry), 10)}
 		}
+	}
+	return status
+}
+
+// countRefusal counts what is refused for want of places or quota, and says as which status it counts among requests.
+func (s *Server) countRefusal(err error) (status int) {
+	if over, ok := errors.AsType[control.QuotaError](err); ok && over.Quota != control.QuotaStorage {
+		s.metrics.overQuota[over.Quota].Inc()
+	}
+	if status = problem.Status(err); status == http.StatusServiceUnavailable {
+		s.metrics.refused.Inc()
 	}
 	return status
 }

@@ -2,17 +2,13 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
-	"github.com/skep-dev/skep/internal/git"
-	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/policy"
 	"github.com/skep-dev/skep/internal/router"
@@ -45,12 +41,6 @@ var (
 	errUnknownService = denial{errkind.Forbidden, "only git-upload-pack and git-receive-pack are served here"}
 )
 
-// gitPath is what a path says: TENANT/NAME[.git]/REST.
-type gitPath struct {
-	tenant, name string
-	rest         string
-}
-
 // parseGitPath splits a path at the rest that smart HTTP knows, or that a dumb client would ask for.
 func parseGitPath(path string) (p gitPath, ok bool) {
 	for _, rest := range [...]string{"/info/refs", "/" + uploadPack, "/" + receivePack, "/HEAD"} {
@@ -62,15 +52,6 @@ func parseGitPath(path string) (p gitPath, ok bool) {
 		return splitRepoPath(head, "/objects/"+rest)
 	}
 	return gitPath{}, false
-}
-
-func splitRepoPath(head, rest string) (gitPath, bool) {
-	if head == "" || head[0] != '/' {
-		return gitPath{}, false
-	}
-	tenant, name, ok := cutLast(head[1:])
-	name = strings.TrimSuffix(name, ".git")
-	return gitPath{tenant: tenant, name: name, rest: rest}, ok && name != ""
 }
 
 // serveGit serves what is neither the API's nor the system's.
@@ -137,12 +118,17 @@ func (s *Server) serveInfoRefs(c *call, r *http.Request, p gitPath) {
 	}
 }
 
-// enter authenticates a request and runs it when a place is free. Strangers have places of their own: however slowly they
-// send and read, whoever has a token is served. What compares files is bounded for all together, because of its memory.
+// enter authenticates a request and runs it when a place is free.
 func (s *Server) enter(c *call, r *http.Request, from *pool, run func(ctx context.Context) error) error {
 	if err := s.authenticate(c, r); err != nil {
 		return err
 	}
+	return s.admitted(r.Context(), c, from, run)
+}
+
+// admitted runs what somebody asks for, who is known by now, when a place is free. Strangers have places of their own: however slowly
+// they send and read, whoever has a token is served. What compares files is bounded for all together, because of its memory.
+func (s *Server) admitted(ctx context.Context, c *call, from *pool, run func(ctx context.Context) error) error {
 	if err := s.rates.caller(c); err != nil {
 		return err
 	}
@@ -153,12 +139,12 @@ func (s *Server) enter(c *call, r *http.Request, from *pool, run func(ctx contex
 			from = s.guests
 		}
 	}
-	if err := c.place.take(r.Context(), from, caller); err != nil {
+	if err := c.place.take(ctx, from, caller); err != nil {
 		return err
 	}
 	defer c.place.leave()
 	c.pace()
-	return run(r.Context())
+	return run(ctx)
 }
 
 // narrow makes sure that no repository takes too many places. It may wait.
@@ -177,13 +163,8 @@ func (c *call) pace() {
 	}
 }
 
-func (s *Server) gitRepo(c *call, r *http.Request, p gitPath, a policy.Action) (control.Repo, error) {
-	ctx := context.WithValue(r.Context(), callKey{}, c)
-	return s.repo(ctx, c.principal, a, func() (control.Repo, error) { return s.control.RepoByName(ctx, p.tenant, p.name) })
-}
-
 func (s *Server) advertiseUpload(c *call, r *http.Request, p gitPath) error {
-	repo, err := s.gitRepo(c, r, p, policy.RepoRead)
+	repo, err := s.gitRepo(r.Context(), c, p, policy.RepoRead)
 	if err != nil {
 		return err
 	}
@@ -199,7 +180,7 @@ func (s *Server) advertiseUpload(c *call, r *http.Request, p gitPath) error {
 
 func (s *Server) advertiseReceive(c *call, r *http.Request, p gitPath) error {
 	var view protocol.View
-	repo, err := s.gitRepo(c, r, p, policy.RepoWrite)
+	repo, err := s.gitRepo(r.Context(), c, p, policy.RepoWrite)
 	switch {
 	case err == nil:
 		var cell *router.Repo
@@ -209,73 +190,15 @@ func (s *Server) advertiseReceive(c *call, r *http.Request, p gitPath) error {
 		defer cell.Release()
 		view = cell.View()
 	case errkind.Of(err) == errkind.NotFound:
-		// The push will create it. Until then it is answered for as if it were there and empty.
 		if _, err = s.mayCreate(r.Context(), c.principal, p, err); err != nil {
 			return err
 		}
-		view = protocol.View{Refs: git.NewRefs(defaultBranch, nil), Objects: odb.NewStore(nil, nil, nil)}
+		view = nothingYet()
 	default:
 		return err
 	}
 	out := c.begin(receiveAdvert)
 	return out.finish(protocol.AdvertiseReceive(out, view, true, s.receiveOptions(r, protocol.Writer{})))
-}
-
-// defaultBranch is where the HEAD of a new repository points, if nobody says otherwise.
-const defaultBranch git.RefName = "refs/heads/main"
-
-// mayCreate finds the tenant in which a push may create a repository. otherwise is the error if it may not: nobody
-// learns from a push whether the tenant, or a private repository, exists.
-func (s *Server) mayCreate(ctx context.Context, p policy.Principal, g gitPath, otherwise error) (control.Tenant, error) {
-	t, err := s.tenant(ctx, p, policy.RepoCreate, g.tenant)
-	switch {
-	case err == nil:
-		return t, control.CheckRepoName(g.name)
-	case errkind.Of(err) == errkind.Internal, errors.As(err, new(suspendedError)):
-		return t, err
-	}
-	return t, otherwise
-}
-
-// gitRepoOrNew is gitRepo for a push, which creates what is missing.
-func (s *Server) gitRepoOrNew(c *call, r *http.Request, p gitPath) (control.Repo, error) {
-	repo, err := s.gitRepo(c, r, p, policy.RepoWrite)
-	if errkind.Of(err) != errkind.NotFound || err == nil {
-		return repo, err
-	}
-	ctx := r.Context()
-	t, err := s.mayCreate(ctx, c.principal, p, err)
-	if err != nil {
-		return repo, err
-	}
-	repo, err = s.control.CreateRepo(audit.With(ctx, c.origin()), t.ID, p.name, false, func(n control.Repo) error {
-		return s.router.Create(ctx, n.Tenant, n.ID, defaultBranch)
-	})
-	c.used = usage.Key{Tenant: t.ID, Repo: repo.ID}
-	if errors.Is(err, errkind.Exists) { // another push was quicker, and is perhaps just making it
-		return s.awaitRepo(c, r, p, err)
-	}
-	return repo, err
-}
-
-// awaitRepo finds a repository that another request is making: a matter of milliseconds. Otherwise the name was taken by
-// something else, and the error stands.
-func (s *Server) awaitRepo(c *call, r *http.Request, p gitPath, otherwise error) (control.Repo, error) {
-	const patience, interval = time.Second, 10 * time.Millisecond
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for late := time.Now().Add(patience); time.Now().Before(late); {
-		repo, err := s.gitRepo(c, r, p, policy.RepoWrite)
-		if err == nil || errkind.Of(err) != errkind.NotFound {
-			return repo, err
-		}
-		select {
-		case <-tick.C:
-		case <-r.Context().Done():
-			return repo, r.Context().Err()
-		}
-	}
-	return control.Repo{}, otherwise
 }
 
 func (s *Server) uploadOptions(r *http.Request) protocol.UploadOptions {

@@ -48,7 +48,7 @@ func (s *Server) serveUploadPack(c *call, r *http.Request, p gitPath) {
 		c.op = usage.Fetch
 	}
 	err := s.enter(c, r, s.transfers, func(ctx context.Context) error {
-		repo, err := s.gitRepo(c, r, p, policy.RepoRead)
+		repo, err := s.gitRepo(ctx, c, p, policy.RepoRead)
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 		return s.answerProbe(c, r, p)
 	}
 	c.op = usage.Push
-	repo, err := s.gitRepoOrNew(c, r, p)
+	repo, err := s.gitRepoOrNew(ctx, c, p)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func startsPush(in *gitBody) (probe bool, err error) {
 }
 
 func (s *Server) answerProbe(c *call, r *http.Request, p gitPath) error {
-	_, err := s.gitRepo(c, r, p, policy.RepoWrite)
+	_, err := s.gitRepo(r.Context(), c, p, policy.RepoWrite)
 	if err != nil && errkind.Of(err) == errkind.NotFound {
 		_, err = s.mayCreate(r.Context(), c.principal, p, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/git/archive"
 	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/git/revwalk"
 	"github.com/skep-dev/skep/internal/policy"
@@ -157,33 +158,14 @@ func jsonTime(t time.Time) time.Time {
 
 // find walks from a tree down a path. The root is found as a directory without a name.
 func (s *snapshot) find(tree git.OID, path string) (git.Entry, error) {
-	at := git.Entry{Mode: git.ModeDir, OID: tree}
 	if path == "" {
-		return at, nil
+		return git.Entry{Mode: git.ModeDir, OID: tree}, nil
 	}
-	for name := range strings.SplitSeq(path, "/") {
-		if at.Mode != git.ModeDir {
-			return at, noPath(path)
-		}
-		obj, err := s.view.Objects.Read(at.OID)
-		if err != nil {
-			return at, err
-		}
-		found := false
-		for e, err := range git.TreeEntries(obj.Data) {
-			if err != nil {
-				return at, err
-			}
-			if string(e.Name) == name {
-				at, found = e, true
-				break
-			}
-		}
-		if !found {
-			return at, noPath(path)
-		}
+	e, err := archive.Find(s.view.Objects, tree, path)
+	if err != nil && errkind.Of(err) == errkind.NotFound {
+		err = noPath(path)
 	}
-	return at, nil
+	return e, err
 }
 
 func noPath(path string) error {
