@@ -59,7 +59,7 @@ func TestACME(t *testing.T) {
 
 	env := append(environment(dir), "SSL_CERT_FILE="+filepath.Join(dir, "ca-cert.pem"))
 	serve := func() (stop func()) {
-		return background(t, env, binary, "serve", "--data", filepath.Join(dir, "data"), "--http", at(skepPort),
+		return background(t, env, binary, "serve", "--data", filepath.Join(dir, "data"), "--http", at(skepPort), "--ssh", "off",
 			"--acme-domain", name, "--acme-directory", "https://"+at(caPort)+"/dir")
 	}
 	stop := serve()

@@ -126,7 +126,7 @@ var servingAt = regexp.MustCompile(`https?://127\.0\.0\.1:\d+`)
 
 // start runs skep serve on a free port and waits until it says where it serves.
 func (s *server) start(flags ...string) error {
-	s.cmd = exec.Command(binary, append([]string{"serve", "--data", s.dir, "--http", "127.0.0.1:0"}, flags...)...)
+	s.cmd = exec.Command(binary, append([]string{"serve", "--data", s.dir, "--http", "127.0.0.1:0", "--ssh", "off"}, flags...)...)
 	s.cmd.Env = s.env
 	s.out = &lockedBuffer{}
 	s.cmd.Stderr = s.out

@@ -51,6 +51,9 @@ func newRepoCreate() *cobra.Command {
 		}
 		return show(cmd, *asJSON, r, func(w io.Writer) {
 			fmt.Fprintf(w, "Created %s (%s, %s).\n  git clone %s\n", r.FullName(), r.ID, r.Visibility, r.CloneURL)
+			if r.SSHURL != "" {
+				fmt.Fprintf(w, "  git clone %s\n", r.SSHURL)
+			}
 		})
 	}
 	return cmd
@@ -128,6 +131,9 @@ func newRepoShow() *cobra.Command {
 				{"objects", fmt.Sprint(stats.Objects)},
 				{"size", size(stats.Bytes)},
 				{"clone", r.CloneURL},
+			}
+			if r.SSHURL != "" {
+				rows = append(rows, []string{"over SSH", r.SSHURL})
 			}
 			if s := r.Settings; s != nil {
 				rows = append(rows, []string{"deny non-fast-forward", fmt.Sprint(s.DenyNonFastForward)}, []string{"deny deletes", fmt.Sprint(s.DenyDeletes)})

@@ -28,6 +28,9 @@ const configStoreUsage = "where documents of configuration are kept: sqlite:DIR,
 const masterKeyUsage = "the key that wraps the keys of secrets, as file:PATH (default master-key in the data folder, made at the first start); " +
 	"SKEP_MASTER_KEY may also be the key itself, 32 bytes in base64"
 
+// off is how people switch off what is on by default.
+const off = "off"
+
 func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -45,6 +48,8 @@ func newServe() *cobra.Command {
 	flags.BoolVar(&opts.DiscardLost, "discard-lost-secrets", false, "delete the secrets whose master key is not given, because it is lost")
 	flags.StringVar(&opts.Documents, "config-store", "", configStoreUsage)
 	flags.StringVar(&opts.HTTPAddr, "http", node.DefaultHTTPAddr, "the address to listen on; port 0 takes a free one")
+	flags.StringVar(&opts.SSHAddr, "ssh", node.DefaultSSHAddr, `the address to serve git on over SSH; port 0 takes a free one; "off" does not`)
+	flags.StringVar(&opts.SSHPublic, "ssh-public", "", "HOST or HOST:PORT by which users reach it, if that is not the host of --public-url and the port of --ssh")
 	flags.StringVar(&opts.PublicURL, "public-url", "", "what users reach the server by, when it is behind a proxy")
 	flags.IntVar(&opts.MaxOpenCells, "max-open-cells", 0, "repositories open at once (0: the default, 1000)")
 	flags.IntVar(&opts.MaxTransfers, "max-transfers", 0, "pushes, fetches and archives at once (0: the default)")
@@ -76,6 +81,9 @@ func newServe() *cobra.Command {
 		}
 		if err := logins(); err != nil {
 			return err
+		}
+		if opts.SSHAddr == off {
+			opts.SSHAddr = ""
 		}
 		if opts.TraceEndpoint == "" {
 			opts.TraceEndpoint = os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -154,6 +162,13 @@ func greet(w io.Writer, n *node.Node) error {
 		return fmt.Errorf("name the token file: %w", err)
 	}
 	text := fmt.Sprintf("Skep serves %s\n", n.URL())
+	if at := n.SSHAddr(); at != nil {
+		lines := []string{fmt.Sprintf("and, over SSH, ssh://git@%s with the host keys\n", at)}
+		for _, k := range n.HostKeys() {
+			lines = append(lines, fmt.Sprintf("    %s %s\n", k.Fingerprint, k.Kind))
+		}
+		text += strings.Join(lines, "")
+	}
 	if secret := n.FirstSecret(); secret != "" {
 		text += fmt.Sprintf("\nThe administrator's token, shown this once and kept in %s:\n\n    %s\n", tokenFile, secret)
 	}

@@ -164,6 +164,7 @@ type Repo struct {
 	DefaultBranch string        `json:"default_branch,omitempty" doc:"The branch that HEAD names, whether it exists or not. Not in lists"`
 	Settings      *RepoSettings `json:"settings,omitempty" doc:"Not in lists"`
 	CloneURL      string        `json:"clone_url" example:"https://git.example.com/acme/platform/demo.git"`
+	SSHURL        string        `json:"ssh_url,omitempty" doc:"Missing: the server does not serve git over SSH" example:"ssh://git@git.example.com/acme/platform/demo.git"`
 	CreatedAt     time.Time     `json:"created_at"`
 	UpdatedAt     time.Time     `json:"updated_at" doc:"When this record changed, not the content"`
 }

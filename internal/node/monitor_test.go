@@ -50,7 +50,7 @@ func tool(t *testing.T, name string) string {
 func busy(t *testing.T) *node.Node {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	n, _ := startWith(t, node.Options{DataDir: dir})
+	n, _ := startWith(t, node.Options{DataDir: dir, SSHAddr: "127.0.0.1:0"})
 	token, err := adminToken(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@
 //
 // A data directory belongs to one node at a time. In it are control.db, unless the control plane is on PostgreSQL, the cells, and
 // admin-token: the secret of the first administrator's token, which only the start that makes the database writes. master-key is there
-// unless the options name another one.
+// unless the options name another one, and so are the SSH server's host keys, ssh_host_*_key, if there is one.
 package node
 
 import (
@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,10 +43,11 @@ import (
 	"github.com/skep-dev/skep/internal/usage"
 )
 
-// Defaults of the two options that every node has.
+// Defaults of the two options that every node has, and what is a good SSHAddr.
 const (
 	DefaultDataDir  = "skep-data"
 	DefaultHTTPAddr = "127.0.0.1:7420"
+	DefaultSSHAddr  = "127.0.0.1:7422"
 )
 
 // Options are a node's settings. The zero Options works.
@@ -56,6 +58,8 @@ type Options struct {
 	Documents string // where the logs of documents of configuration are, as package oplog names stores; "": in the data directory
 	HTTPAddr  string // "": 127.0.0.1:7420; a port of 0 lets the system choose
 	PublicURL string // what users reach the server by, if not by the address they connect to
+	SSHAddr   string // where git is served over SSH too; "": nowhere. Its host keys are in the data directory
+	SSHPublic string // HOST or HOST:PORT by which users reach it, if not that of PublicURL with the port of SSHAddr
 	Version   string // "": dev
 	Log       *slog.Logger
 
@@ -108,6 +112,7 @@ type Node struct {
 	tracer    *trace.Tracer // nil: nobody follows requests
 	server    *server.Server
 	listener  net.Listener
+	ssh       sshPart
 
 	transactions *transactions
 	first        string
@@ -175,14 +180,19 @@ func New(ctx context.Context, opts Options) (n *Node, err error) {
 		logins = append(logins, p)
 	}
 	n.meter = usage.New(n.control, usage.Options{Log: opts.Log, Flushed: func() { n.server.Flushed() }})
+	if err := n.listenSSH(ctx); err != nil {
+		return n, err
+	}
 	n.server = server.New(n.control, n.router, server.Options{ //nolint:contextcheck // its handlers have contexts of their own
 		Log: opts.Log, Version: opts.Version, PublicURL: opts.PublicURL,
 		MaxTransfers: opts.MaxTransfers, MaxPerCaller: opts.MaxPerCaller, MaxPerRepo: opts.MaxPerRepo,
 		MaxPackBytes: opts.MaxPackBytes, DrainTimeout: opts.DrainTimeout, DeleteGrace: opts.DeleteGrace,
 		Rates: opts.Rates, RateExempt: opts.RateExempt, Proxies: opts.Proxies, TLS: tlsConfig, Origins: opts.Origins,
 		Outbound: n.outbound, Logins: logins, TokenTTL: opts.TokenTTL, Meter: n.meter, Tracer: n.tracer, Documents: n.documents,
+		SSHHost: n.ssh.host, SSHPort: n.ssh.port,
 	})
-	for _, c := range []prometheus.Collector{n.transactions.took, n.transactions.failed} {
+	n.makeSSH()
+	for _, c := range append([]prometheus.Collector{n.transactions.took, n.transactions.failed}, n.ssh.collectors()...) {
 		if err := n.server.Register(c); err != nil {
 			return n, fmt.Errorf("register metrics: %w", err)
 		}
@@ -270,9 +280,23 @@ func (n *Node) Run(ctx context.Context) error {
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRest()
 	g, gctx := errgroup.WithContext(ctx)
+	var fronts sync.WaitGroup
+	fronts.Add(1)
+	if n.ssh.server != nil {
+		fronts.Add(1)
+		g.Go(func() error {
+			defer fronts.Done()
+			return n.ssh.server.Run(gctx, n.ssh.listener)
+		})
+	}
 	g.Go(func() error {
-		defer stopRest()
+		defer fronts.Done()
 		return n.server.Run(gctx, n.listener)
+	})
+	g.Go(func() error {
+		fronts.Wait()
+		stopRest()
+		return nil
 	})
 	g.Go(func() error {
 		if err := n.control.Run(rest); err != nil {
@@ -302,8 +326,11 @@ func (n *Node) Run(ctx context.Context) error {
 // Close closes what is open. It is called once, after Run if that was called.
 func (n *Node) Close() error {
 	var errs []error
-	if n.listener != nil {
-		if err := n.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	for _, ln := range []net.Listener{n.listener, n.ssh.listener} {
+		if ln == nil {
+			continue
+		}
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

@@ -27,7 +27,10 @@ const (
 	routeAPIWrite
 	routeLogin  // pages
 	routeDevice // terminals that log in
-	routes      // how many there are
+	routeStreamUpload
+	routeStreamReceive
+	routeStreamArchive
+	routes // how many there are
 )
 
 var routeNames = [routes]string{
@@ -40,6 +43,10 @@ var routeNames = [routes]string{
 	routeAPIWrite:    "api_write",
 	routeLogin:       "login",
 	routeDevice:      "device",
+
+	routeStreamUpload:  "ssh_upload_pack",
+	routeStreamReceive: "ssh_receive_pack",
+	routeStreamArchive: "ssh_upload_archive",
 }
 
 func (r route) String() string { return routeNames[r] }

@@ -37,6 +37,7 @@ const (
 	rateAPIWrite
 	rateTenant
 	rateLogin
+	rateSSH
 	rates // how many there are
 )
 
@@ -54,6 +55,7 @@ var rateLimits = [rates]RateLimit{
 	rateTenant: {"tenant", limit.Quota{Events: 60000, Per: time.Minute}, "the repositories of a top-level tenant, and of the tenants below it, may be asked for; " +
 		"requests without a credential are counted apart"},
 	rateLogin: {"login", limit.Quota{Events: 60, Per: time.Minute}, "an address may begin or end a login, with a browser or for a terminal"},
+	rateSSH:   {"ssh", limit.Quota{Events: 3000, Per: time.Minute}, "an address may connect by SSH"},
 }
 
 // RateLimits lists the limits on how often, for those who configure them.

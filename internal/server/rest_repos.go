@@ -3,7 +3,10 @@ package server
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/skep-dev/skep/internal/client"
@@ -77,8 +80,23 @@ func (a *restAPI) repoOut(ctx context.Context, r control.Repo) client.Repo {
 	}
 	return client.Repo{
 		ID: r.ID, TenantID: r.Tenant, Tenant: r.TenantPath, Name: r.Name, Visibility: visibility,
-		CloneURL: callOf(ctx).base + "/" + r.Path + ".git", CreatedAt: r.Created, UpdatedAt: r.Updated,
+		CloneURL: callOf(ctx).base + "/" + r.Path + ".git", SSHURL: a.sshURL(callOf(ctx).base, r.Path), CreatedAt: r.Created, UpdatedAt: r.Updated,
 	}
+}
+
+// sshURL is a repository's address for SSH; empty: there is none.
+func (s *Server) sshURL(base, path string) string {
+	if s.opts.SSHPort == 0 {
+		return ""
+	}
+	host := s.opts.SSHHost
+	if u, err := url.Parse(base); host == "" && err == nil {
+		host = u.Hostname()
+	}
+	if s.opts.SSHPort != 22 || strings.Contains(host, ":") {
+		host = net.JoinHostPort(host, strconv.Itoa(s.opts.SSHPort))
+	}
+	return "ssh://git@" + host + "/" + path + ".git"
 }
 
 // fullRepoOut is repoOut with what only the cell knows.

@@ -55,6 +55,8 @@ type Options struct {
 	Log       *slog.Logger
 	Version   string // in Git's agent capability and the OpenAPI document; "" is dev
 	PublicURL string // what clone_url starts with; "": http:// or https:// and the request's Host
+	SSHHost   string // what ssh_url has as its host; "": the host of clone_url
+	SSHPort   int    // and its port; 0: git is not served over SSH
 
 	MaxTransfers int           // pushes, fetches, archives at once; 0: 32 per core, at least 64
 	MaxCalls     int           // other requests at once; 0: 64 per core, at least 128
