@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -81,6 +82,7 @@ func scripts(dir string, more ...string) testscript.Params {
 			"certs":    certsCommand,
 			"daemon":   daemonCommand,
 			"receiver": receiverCommand,
+			"as":       asCommand,
 		},
 	}
 }
@@ -119,10 +121,17 @@ type server struct {
 
 	cmd *exec.Cmd
 	url string
+	ssh string // HOST:PORT; empty: it does not serve SSH
 	out *lockedBuffer
 }
 
-var servingAt = regexp.MustCompile(`https?://127\.0\.0\.1:\d+`)
+var (
+	servingAt    = regexp.MustCompile(`^Skep serves (https?://127\.0\.0\.1:\d+)`)
+	servingSSHAt = regexp.MustCompile(`ssh://git@(127\.0\.0\.1:\d+)`)
+)
+
+// greetingEnds is in the line after which the server has said where it is.
+const greetingEnds = "To push a repository"
 
 // start runs skep serve on a free port and waits until it says where it serves.
 func (s *server) start(flags ...string) error {
@@ -137,21 +146,29 @@ func (s *server) start(flags ...string) error {
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	found := make(chan string, 1)
+	type place struct{ url, ssh string }
+	found := make(chan place, 1)
 	go func() {
+		var at place
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
 			fmt.Fprintln(s.out, lines.Text())
-			if at := servingAt.FindString(lines.Text()); at != "" {
-				select {
-				case found <- at:
-				default:
-				}
+			if m := servingAt.FindStringSubmatch(lines.Text()); m != nil {
+				at.url = m[1]
+			}
+			if m := servingSSHAt.FindStringSubmatch(lines.Text()); m != nil {
+				at.ssh = m[1]
+			}
+			if strings.Contains(lines.Text(), greetingEnds) {
+				found <- at
+				break
 			}
 		}
+		_, _ = io.Copy(s.out, stdout) // the end of the process ends it
 	}()
 	select {
-	case s.url = <-found:
+	case at := <-found:
+		s.url, s.ssh = at.url, at.ssh
 		return nil
 	case <-time.After(30 * time.Second):
 		s.kill()
@@ -190,7 +207,7 @@ func (s *server) withToken(token string) string {
 	return u.String()
 }
 
-// serverCommand: server start [FLAG…] | stop | kill | log FILE. After start, $URL is where it serves, $ADMIN the admin token, $AS_ADMIN
+// serverCommand: server start [FLAG…] | stop | kill | log FILE. After start, $URL is where it serves, $SSH the same over SSH, $ADMIN the admin token, $AS_ADMIN
 // the address with it, and $SKEP_URL and $SKEP_TOKEN make skep talk to it as the admin.
 func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
@@ -209,6 +226,10 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("AS_ADMIN", s.withToken(token))
 		ts.Setenv("SKEP_URL", s.url)
 		ts.Setenv("SKEP_TOKEN", token)
+		if s.ssh != "" {
+			ts.Setenv("SSH", "ssh://git@"+s.ssh)
+			ts.Check(s.writeSSHConfig(ts.Getenv("WORK")))
+		}
 	case "stop":
 		ts.Check(s.stop())
 	case "kill":

@@ -25,7 +25,7 @@ type world struct {
 	work string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, flags ...string) *world {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "gitconfig"), []byte(gitConfig), 0o600); err != nil {
@@ -33,7 +33,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{server: &server{dir: filepath.Join(dir, "data"), env: environment(dir)}, t: t, work: dir}
 	t.Cleanup(w.kill)
-	if err := w.start(); err != nil {
+	if err := w.start(flags...); err != nil {
 		t.Fatal(err)
 	}
 	return w
