@@ -32,6 +32,13 @@ func TestParseFilter(t *testing.T) {
 		{"combine:tree%3A3+blob%3alimit%3D1k+tree:2", "combine:blob:limit=1024+tree:2"},
 		{"combine:combine:tree:3%2Bblob:none+tree:7", "combine:blob:none+tree:3"},
 		{"combine:blob:limit=9+blob:limit=7", "combine:blob:limit=7"},
+		{"object:type=blob", "object:type=blob"},
+		{"combine:object:type=tree+tree:2", "combine:object:type=tree+tree:2"},
+		{"combine:object:type=tag+object:type=tag", "object:type=tag"},
+		{"combine:object:type=commit+object:type=tree+blob:none", "combine:object:type=blob+object:type=tree"},
+		{"combine:tree:1+object:type=tag+object:type=blob", "combine:combine:object:type=blob%2bobject:type=tree+tree:1"},
+		{"sparse:oid=main:a b", "sparse:oid=main:a b"},
+		{"combine:sparse:oid=v1%2B1+sparse:oid=a%20b+sparse:oid=v1%2b1", "combine:sparse:oid=a%20b+sparse:oid=v1%2b1"},
 	}
 	for _, tt := range tests {
 		f, err := revwalk.ParseFilter(tt.spec)
@@ -42,22 +49,57 @@ func TestParseFilter(t *testing.T) {
 	for _, spec := range []string{
 		"", "blob", "blob:", "blob:no", "blob:limit", "blob:limit=", "blob:limit=-1", "blob:limit=1x", "blob:limit=k",
 		"blob:limit=9999999999g", "tree", "tree:", "tree:-1", "tree:x", "combine:", "combine", "combine:blob:none+", "combine:a b",
-		"combine:blob:none,tree:0", "combine:%zz", strings.Repeat("combine:", 20) + "blob:none",
+		"combine:blob:none,tree:0", "combine:%zz", "sparse:oid=", "sparse:path=x", "object:type=", "object:type=blo", "object:blob", strings.Repeat("combine:", 20) + "blob:none",
 	} {
 		if f, err := revwalk.ParseFilter(spec); !errors.Is(err, errkind.Invalid) {
 			t.Errorf("ParseFilter(%q) = %v, %v, want errkind.Invalid", spec, f, err)
 		}
 	}
-	for _, spec := range []string{"sparse:oid=x", "object:type=blob", "combine:blob:none+object:type=tree"} {
-		if f, err := revwalk.ParseFilter(spec); !errors.Is(err, errkind.Unsupported) {
-			t.Errorf("ParseFilter(%q) = %v, %v, want errkind.Unsupported", spec, f, err)
-		}
+	many := "combine:" + strings.Repeat("sparse:oid=x+", 8) + "sparse:oid=x"
+	if f, err := revwalk.ParseFilter(many); !errors.Is(err, errkind.TooLarge) {
+		t.Errorf("ParseFilter(%q) = %v, %v, want errkind.TooLarge", many, f, err)
 	}
+}
+
+func TestParseFilterSaysWhatIsUsed(t *testing.T) {
+	_, uses, err := revwalk.ParseFilterUses("combine:tree:3+combine:blob:limit=1k%2Bobject:type=tree+sparse:oid=x+blob:none")
+	want := []revwalk.FilterUse{
+		{Name: "combine"},
+		{Name: "tree", Depth: 3},
+		{Name: "combine"},
+		{Name: "blob:limit"},
+		{Name: "object:type"},
+		{Name: "sparse:oid"},
+		{Name: "blob:none"},
+	}
+	if err != nil || !slices.Equal(uses, want) {
+		t.Errorf("ParseFilterUses = %v, %v, want %v", uses, err, want)
+	}
+}
+
+// resolved is a filter whose sparse:oid names are blobs of a repository.
+func resolved(t *testing.T, r gitRepo, spec string) revwalk.Filter {
+	t.Helper()
+	f, err := revwalk.ParseFilter(spec)
+	if err == nil {
+		err = f.Resolve(func(name string) (git.OID, []byte, error) {
+			o := r.OID(name)
+			return o, r.Read(o)[0].Data, nil
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // What a filter lets pass is what git rev-list --filter lists, explicit wants included.
 func TestPlanFiltersLikeGit(t *testing.T) {
-	specs := []string{"blob:none", "blob:limit=0", "blob:limit=17", "blob:limit=1k", "tree:0", "tree:1", "tree:2", "tree:3", "combine:tree:2+blob:none"}
+	specs := []string{
+		"blob:none", "blob:limit=0", "blob:limit=17", "blob:limit=1k", "tree:0", "tree:1", "tree:2", "tree:3", "combine:tree:2+blob:none",
+		"object:type=commit", "object:type=tree", "object:type=blob", "object:type=tag", "combine:object:type=blob+blob:limit=1k",
+		"combine:object:type=tree+tree:2",
+	}
 	for seed := range uint64(seeds) {
 		r, rng := history(t, seed, 50), rngOf(seed)
 		s := r.store(2)
@@ -65,11 +107,12 @@ func TestPlanFiltersLikeGit(t *testing.T) {
 		tips, commits := r.OIDs("", "for-each-ref", "--format=%(objectname)"), r.OIDs("", "rev-list", "--all")
 		entries := r.OIDs("", "rev-list", "--objects", "--no-object-names", "--filter-provided-objects", "--filter=object:type=blob", "--all")
 		entries = append(entries, r.OIDs("", "rev-list", "--objects", "--no-object-names", "--filter-provided-objects", "--filter=object:type=tree", "--all")...)
+		for _, patterns := range []string{"a/b\n", "/*\n!/*/\n!g\n", "f\n!lib*/\na/**/h\n"} {
+			spec := "sparse:oid=" + strings.TrimSpace(r.GitIn(patterns, "hash-object", "-w", "--stdin"))
+			specs = append(specs[:15:15], spec, "combine:"+spec+"+blob:limit=1k")
+		}
 		for _, spec := range specs {
-			f, err := revwalk.ParseFilter(spec)
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := resolved(t, r, spec)
 			for i := range 5 {
 				wants := [][]git.OID{tips, some(rng, commits, 3), some(rng, tips, 3), some(rng, entries, 1), append(some(rng, entries, 3), some(rng, commits, 3)...)}[min(i, 4)]
 				want := filtered(r, spec, hexes(wants, ""))

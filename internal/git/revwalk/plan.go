@@ -74,6 +74,9 @@ type planner struct {
 // graph until it is known which commits are missing; then each missing commit's tree is compared with those of its
 // parents, and only what differs is looked into.
 func (g *Graph) Plan(ctx context.Context, r Request) (*Plan, error) {
+	if s := r.Filter.Sparse; s != nil && len(s.names) > 0 {
+		panic("bug: a filter's sparse:oid was not resolved")
+	}
 	pl := &planner{g: g, r: r, plan: &Plan{Send: odb.NewSet(g.store)}, had: odb.NewSet(g.store)}
 	if pl.asksForRoots() {
 		return pl.everything()
@@ -203,11 +206,18 @@ func (pl *planner) findCommits(ctx context.Context) error {
 // addObjects adds the commits, their trees and blobs, and what was asked for one by one.
 func (pl *planner) addObjects(ctx context.Context) error {
 	set := pl.plan.Send
-	for _, c := range pl.send {
+	list := pl.send
+	if pl.r.Filter.NoCommits {
+		list = pl.asked()
+	}
+	for _, c := range list {
 		set.Add(pl.g.place(c))
 	}
 	if err := pl.addHadTrees(ctx); err != nil {
 		return err
+	}
+	if f := pl.r.Filter; f.NoTrees && f.BlobNone {
+		return pl.addAsked(ctx, pl.g.newTreeWalk(set, pl.had, f)) // nothing that trees lead to passes
 	}
 	w := pl.g.newTreeWalk(set, pl.had, pl.r.Filter)
 	// A client that filters may lack what its commits lead to: then nothing is known of what it has.
@@ -236,6 +246,15 @@ func (pl *planner) addObjects(ctx context.Context) error {
 		pl.plan.Given = given
 	}
 	return nil
+}
+
+// asked returns the commits to send that were asked for themselves.
+func (pl *planner) asked() []uint32 {
+	asked := pl.g.newBitset()
+	for _, c := range pl.commits {
+		asked.add(c)
+	}
+	return slices.DeleteFunc(slices.Clone(pl.send), func(c uint32) bool { return !asked.has(c) })
 }
 
 // addAsked adds what was asked for one by one.

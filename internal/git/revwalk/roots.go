@@ -39,7 +39,7 @@ func (pl *planner) everything() (*Plan, error) {
 // byPacks answers without a walk through trees, if it can. A filter is then a question of kinds and sizes.
 func (pl *planner) byPacks(ctx context.Context) (done bool, err error) {
 	r, s := pl.r, pl.g.store
-	if !pl.hasNothing() || r.Filter.HasDepth && r.Filter.TreeDepth > 0 {
+	if !pl.hasNothing() || r.Filter.HasDepth && r.Filter.TreeDepth > 0 || r.Filter.Sparse != nil {
 		return false, nil
 	}
 	tags, all, err := pl.includedRoots(ctx)
@@ -69,14 +69,27 @@ func (pl *planner) byPacks(ctx context.Context) (done bool, err error) {
 	return true, pl.includeTags()
 }
 
-// filter takes out of a set what the request's filter drops. It is one that does not ask for depths above 0.
+// filter takes out of a set what the request's filter drops. It is one that asks neither for depths above 0 nor for paths.
 func (pl *planner) filter(set *odb.Set) {
+	f := &pl.r.Filter
+	var kept [git.Tag + 1]bool
+	for k := range kept {
+		kept[k] = !f.drops(git.Kind(k))
+	}
+	if f.HasDepth {
+		kept[git.Tree], kept[git.Blob] = false, false
+	}
 	for i, p := range pl.g.store.Packs() {
 		for at := range pack.Pos(p.Len()) {
 			k := p.Kind(at)
-			if k != git.Commit && k != git.Tag && !pl.r.Filter.passes(k == git.Blob, 0, func() int64 { return p.ObjectSize(at) }) {
+			if !kept[k] || k == git.Blob && f.HasLimit && p.ObjectSize(at) >= f.BlobLimit {
 				set.Remove(odb.Place{Pack: i, Pos: at})
 			}
+		}
+	}
+	if f.NoCommits {
+		for _, c := range pl.commits {
+			set.Add(pl.g.place(c))
 		}
 	}
 }

@@ -24,6 +24,11 @@ type treeWalk struct {
 	// depths has how deep each tree was when it was walked. Only with filter.HasDepth: a tree that is met again further up
 	// is walked again, as more of it passes.
 	depths map[odb.Place]int
+	// entered has the trees that were walked and where. Only with filter.Sparse: in another place other blobs pass.
+	entered map[treeAt]struct{}
+	// passed has the trees that were walked. Only with filter.NoTrees, when the set does not say it.
+	passed *odb.Set
+	here   treeJob // that is being walked
 
 	// replaced are objects that covered trees had where something else came: what deltas are made against. Only with
 	// noteReplaced. Those from commits of the receiver go to had as well.
@@ -42,6 +47,16 @@ type treeJob struct {
 	tree    git.OID
 	covered []coveredTree
 	depth   int // of the tree's entries
+
+	// Only with filter.Sparse.
+	path   string // of the tree, with a slash behind it; "" is the root
+	wanted byte   // which lists let a blob pass that no pattern decides
+}
+
+// treeAt is a tree in its place.
+type treeAt struct {
+	tree odb.Place
+	path string
 }
 
 type coveredTree struct {
@@ -51,8 +66,13 @@ type coveredTree struct {
 
 func (g *Graph) newTreeWalk(set, had *odb.Set, f Filter) *treeWalk {
 	w := &treeWalk{store: g.store, set: set, had: had, filter: f, replacedSet: odb.NewSet(g.store)}
-	if f.HasDepth {
+	switch {
+	case f.Sparse != nil:
+		w.entered = map[treeAt]struct{}{}
+	case f.HasDepth:
 		w.depths = map[odb.Place]int{}
+	case f.NoTrees:
+		w.passed = odb.NewSet(g.store)
 	}
 	return w
 }
@@ -62,7 +82,8 @@ func (w *treeWalk) root(ctx context.Context, tree git.OID, covered []coveredTree
 	if slices.ContainsFunc(covered, func(c coveredTree) bool { return c.oid == tree }) {
 		return nil
 	}
-	if err := w.addTree(tree, covered, 0); err != nil {
+	w.here = treeJob{} // above the root
+	if err := w.addTree(git.Entry{OID: tree}, covered, 0); err != nil {
 		return err
 	}
 	if w.noteReplaced {
@@ -84,9 +105,11 @@ func (w *treeWalk) asked(ctx context.Context, tree git.OID, covered []coveredTre
 	if w.had.Has(at) || slices.ContainsFunc(covered, func(c coveredTree) bool { return c.oid == tree }) {
 		return nil
 	}
-	if w.depths != nil {
+	switch {
+	case w.depths != nil:
 		w.depths[at] = -1
-	} else if w.set.Has(at) {
+	case w.entered != nil || w.passed != nil:
+	case w.set.Has(at):
 		return nil
 	}
 	w.set.Add(at)
@@ -110,6 +133,9 @@ func (w *treeWalk) run(ctx context.Context) error {
 }
 
 func (w *treeWalk) walk(job treeJob) error {
+	if w.entered != nil {
+		w.here = job
+	}
 	data, err := readTree(w.store, job.tree)
 	if err != nil {
 		return err
@@ -335,17 +361,20 @@ func (w *treeWalk) add(e git.Entry, covered []coveredTree, depth int) error {
 	case git.Commit:
 		return nil // a submodule's commit is in another repository
 	case git.Tree:
-		return w.addTree(e.OID, covered, depth)
+		return w.addTree(e, covered, depth)
 	default:
-		return w.addBlob(e.OID, depth)
+		return w.addBlob(e, depth)
 	}
 }
 
-func (w *treeWalk) addBlob(o git.OID, depth int) error {
+func (w *treeWalk) addBlob(e git.Entry, depth int) error {
 	if w.filter.BlobNone {
 		return nil
 	}
-	at, err := w.find(o)
+	if s := w.filter.Sparse; s != nil && !s.passes(w.here.path+string(e.Name), string(e.Name), w.here.wanted) {
+		return nil
+	}
+	at, err := w.find(e.OID)
 	if err != nil {
 		return err
 	}
@@ -355,25 +384,46 @@ func (w *treeWalk) addBlob(o git.OID, depth int) error {
 	return nil
 }
 
-func (w *treeWalk) addTree(o git.OID, covered []coveredTree, depth int) error {
-	if !w.filter.passes(false, depth, nil) {
+func (w *treeWalk) addTree(e git.Entry, covered []coveredTree, depth int) error {
+	if w.filter.HasDepth && depth >= w.filter.TreeDepth {
 		return nil
 	}
-	at, err := w.find(o)
+	at, err := w.find(e.OID)
 	if err != nil || w.had.Has(at) {
 		return err
 	}
-	fresh := w.set.Add(at)
-	if w.depths != nil {
+	fresh := !w.filter.NoTrees && w.set.Add(at)
+	switch {
+	case w.entered != nil:
+		w.enter(e, at, covered, depth)
+		return nil
+	case w.depths != nil:
 		before, walked := w.depths[at]
 		if fresh = !walked || depth < before; fresh {
 			w.depths[at] = depth
 		}
+	case w.passed != nil:
+		fresh = w.passed.Add(at)
 	}
 	if fresh {
-		w.work = append(w.work, treeJob{tree: o, covered: covered, depth: depth + 1})
+		w.work = append(w.work, treeJob{tree: e.OID, covered: covered, depth: depth + 1})
 	}
 	return nil
+}
+
+// enter is the end of addTree where paths matter.
+func (w *treeWalk) enter(e git.Entry, at odb.Place, covered []coveredTree, depth int) {
+	key := treeAt{at, w.here.path + string(e.Name)}
+	if _, before := w.entered[key]; before {
+		return
+	}
+	w.entered[key] = struct{}{}
+	job := treeJob{tree: e.OID, covered: covered, depth: depth + 1, path: key.path}
+	if job.path != "" {
+		job.path += "/"
+	}
+	job.wanted = w.filter.Sparse.below(key.path, string(e.Name), w.here.wanted)
+	w.work = append(w.work, job)
 }
 
 func (w *treeWalk) find(o git.OID) (odb.Place, error) {
