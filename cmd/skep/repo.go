@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -137,6 +138,9 @@ func newRepoShow() *cobra.Command {
 			}
 			if s := r.Settings; s != nil {
 				rows = append(rows, []string{"deny non-fast-forward", fmt.Sprint(s.DenyNonFastForward)}, []string{"deny deletes", fmt.Sprint(s.DenyDeletes)})
+				for _, line := range s.GitConfig {
+					rows = append(rows, []string{"git", line})
+				}
 			}
 			table(w, []string{"REPOSITORY", r.FullName()}, rows)
 		})
@@ -189,6 +193,7 @@ func newRepoSettings() *cobra.Command {
 	branch := flags.String("default-branch", "", "the branch that HEAD names")
 	forward := flags.Bool("deny-non-fast-forward", false, "refuse updates that lose commits; =false allows them")
 	deletes := flags.Bool("deny-deletes", false, "refuse to delete references; =false allows it")
+	gitLines := flags.StringArray("git", nil, "set a variable of git's protocol, KEY=VALUE, instead of its values so far; KEY alone resets it; repeat for more")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, full, err := connectFor(args[0])
 		if err != nil {
@@ -205,7 +210,7 @@ func newRepoSettings() *cobra.Command {
 		if flags.Changed("default-branch") {
 			change.DefaultBranch = branch
 		}
-		if flags.Changed("deny-non-fast-forward") || flags.Changed("deny-deletes") {
+		if flags.Changed("deny-non-fast-forward") || flags.Changed("deny-deletes") || flags.Changed("git") {
 			// Settings are sent whole: the switch that was not named stays as it is.
 			r, err := c.Repo(cmd.Context(), full)
 			if err != nil {
@@ -221,6 +226,7 @@ func newRepoSettings() *cobra.Command {
 			if flags.Changed("deny-deletes") {
 				s.DenyDeletes = *deletes
 			}
+			s.GitConfig = setLines(s.GitConfig, *gitLines)
 			change.Settings = &s
 		}
 		if change == (client.UpdateRepo{}) {
@@ -229,6 +235,23 @@ func newRepoSettings() *cobra.Command {
 		return update(cmd, c, full, *asJSON, change, "Changed %s.")
 	}
 	return cmd
+}
+
+// setLines changes a list of KEY=VALUE: what it had of the keys that are set goes.
+func setLines(list, set []string) []string {
+	key := func(line string) string {
+		k, _, _ := strings.Cut(line, "=")
+		return strings.ToLower(k)
+	}
+	list = slices.DeleteFunc(slices.Clone(list), func(old string) bool {
+		return slices.ContainsFunc(set, func(line string) bool { return key(line) == key(old) })
+	})
+	for _, line := range set {
+		if strings.Contains(line, "=") {
+			list = append(list, line)
+		}
+	}
+	return list
 }
 
 func newRepoDelete() *cobra.Command {

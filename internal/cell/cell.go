@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,6 +156,12 @@ func (c *Cell) View() protocol.View { return c.state.Load().view() }
 type Settings struct {
 	DenyNonFastForward bool `json:"deny_non_fast_forward"`
 	DenyDeletes        bool `json:"deny_deletes"`
+	// Git is what the protocol reads, in lines KEY=VALUE: see protocol.Config.
+	Git []string `json:"git,omitempty"`
+}
+
+func (s Settings) equal(o Settings) bool {
+	return s.DenyNonFastForward == o.DenyNonFastForward && s.DenyDeletes == o.DenyDeletes && slices.Equal(s.Git, o.Git)
 }
 
 // Settings returns the repository's switches.

@@ -18,6 +18,7 @@ import (
 type state struct {
 	version  int64
 	settings Settings
+	config   *protocol.Config // what settings.Git says
 	refs     *git.Refs
 	packs    []*livePack // those of objects, in the same order
 	objects  *odb.Store
@@ -30,7 +31,7 @@ type state struct {
 }
 
 func (st *state) view() protocol.View {
-	return protocol.View{Refs: st.refs, Objects: st.objects, Graph: st.graph.get, Memo: st.memo}
+	return protocol.View{Refs: st.refs, Objects: st.objects, Graph: st.graph.get, Memo: st.memo, Config: st.config}
 }
 
 // nextID is the catalogue's id for the next pack.
@@ -51,6 +52,9 @@ func (c *Cell) newState(snap *snapshot, old *state) (st *state, unused []*livePa
 	st = &state{
 		version: snap.version, settings: snap.settings, refs: git.NewRefs(snap.head, snap.refs),
 		memo: &protocol.Memo{}, loosest: snap.loosest,
+	}
+	if st.config, err = protocol.ParseConfig(snap.settings.Git); err != nil {
+		return nil, nil, err
 	}
 	var opened []*livePack
 	defer func() {

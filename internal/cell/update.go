@@ -354,13 +354,17 @@ func (c *Cell) lock(ctx context.Context) (unlock func(), err error) {
 
 // SetSettings changes the repository's switches.
 func (c *Cell) SetSettings(ctx context.Context, s Settings) error {
+	config, err := protocol.ParseConfig(s.Git)
+	if err != nil {
+		return err
+	}
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	return c.write(context.WithoutCancel(ctx), func(d *draft) error {
-		d.settings = s
+		d.settings, d.config = s, config
 		d.changes = append(d.changes, change{settings: &s})
 		return nil
 	})

@@ -197,7 +197,7 @@ func (v *verifier) database(ctx context.Context) {
 		v.report("%w", err)
 		return
 	}
-	if snap.version != st.version || snap.head != st.refs.Head || snap.settings != st.settings || !slices.Equal(snap.refs, st.refs.List()) {
+	if snap.version != st.version || snap.head != st.refs.Head || !snap.settings.equal(st.settings) || !slices.Equal(snap.refs, st.refs.List()) {
 		v.report("references or settings on disk are not those in memory")
 	}
 	if less, more := difference(snap.roots, st.objects.Roots()); len(less)+len(more) > 0 {

@@ -176,6 +176,8 @@ func (r Repo) FullName() string { return r.Tenant + "/" + r.Name }
 type RepoSettings struct {
 	DenyNonFastForward bool `json:"deny_non_fast_forward" required:"false" doc:"Refuse updates that lose commits of a branch"`
 	DenyDeletes        bool `json:"deny_deletes" required:"false" doc:"Refuse to delete references"`
+	// GitConfig is checked by the server, which knows the variables.
+	GitConfig []string `json:"git_config,omitempty" maxItems:"200" doc:"Variables of git's configuration, KEY=VALUE, that say what the protocol does; the default is none" example:"[\"uploadpack.hideRefs=refs/pull\"]"`
 }
 
 // CreateRepo asks for a new repository.

@@ -100,6 +100,9 @@ func (a *restAPI) fetchPack(ctx context.Context, p policy.Principal, in *struct 
 			if req.Filter, err = revwalk.ParseFilter(in.Body.Filter); err != nil {
 				return err
 			}
+			if err := s.view.ResolveFilter(ctx, &req.Filter); err != nil {
+				return err
+			}
 		}
 		plan, err := s.graph.Plan(ctx, req)
 		if err != nil {
@@ -166,6 +169,11 @@ func pushTo(ctx context.Context, w protocol.Writer, cell *router.Repo, mayStore 
 		return none, err
 	}
 	objects := cell.View().Objects
+	for _, m := range moves {
+		if cell.View().HidesFromPush(m.Name) {
+			return none, errHidden
+		}
+	}
 	var q *odb.Quarantine
 	if pack != nil {
 		if err := mayStore(); err != nil {

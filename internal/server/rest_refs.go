@@ -63,7 +63,7 @@ func (a *restAPI) listRefs(ctx context.Context, p policy.Principal, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	refs := cell.View().Refs.Prefix(in.Prefix)
+	refs := cell.View().Shown().Prefix(in.Prefix)
 	refs = refs[startOf(refs, after):]
 	res := &refsOut{Body: make([]client.Ref, 0, min(len(refs), in.Limit))}
 	for i, ref := range refs {
@@ -84,14 +84,17 @@ func (a *restAPI) getRef(ctx context.Context, p policy.Principal, in *RefParam) 
 		return nil, err
 	}
 	defer cell.Release()
-	ref, ok := cell.View().Refs.Get(git.RefName("refs/" + in.Ref))
+	ref, ok := cell.View().Shown().Get(git.RefName("refs/" + in.Ref))
 	if !ok {
 		return nil, errNoRef
 	}
 	return &out[client.Ref]{refOut(ref)}, nil
 }
 
-var errNoRef = denial{errkind.NotFound, "there is no such reference"}
+var (
+	errNoRef  = denial{errkind.NotFound, "there is no such reference"}
+	errHidden = denial{errkind.Forbidden, "the repository's settings hide this reference: nobody moves it"}
+)
 
 func (a *restAPI) createRef(ctx context.Context, p policy.Principal, in *struct {
 	RepoParam
@@ -142,6 +145,8 @@ func (a *restAPI) moveRef(ctx context.Context, p policy.Principal, repo, name st
 	switch {
 	case to.IsZero() && !exists:
 		return nil, errNoRef
+	case view.HidesFromPush(ref):
+		return nil, errHidden
 	case !to.IsZero() && !view.Objects.Has(to):
 		return nil, fmt.Errorf("object %s is not in this repository: %w", to, errkind.Invalid)
 	}

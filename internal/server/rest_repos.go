@@ -109,7 +109,7 @@ func (a *restAPI) fullRepoOut(ctx context.Context, r control.Repo) (*out[client.
 	o := a.repoOut(ctx, r)
 	o.DefaultBranch = cell.View().Refs.Head.Short()
 	set := cell.Settings()
-	o.Settings = &client.RepoSettings{DenyNonFastForward: set.DenyNonFastForward, DenyDeletes: set.DenyDeletes}
+	o.Settings = &client.RepoSettings{DenyNonFastForward: set.DenyNonFastForward, DenyDeletes: set.DenyDeletes, GitConfig: set.Git}
 	return &out[client.Repo]{o}, nil
 }
 
@@ -255,8 +255,11 @@ func (a *restAPI) updateRepo(ctx context.Context, p policy.Principal, in *struct
 		}
 	}
 	if u.Settings != nil {
-		set := router.Settings{DenyNonFastForward: u.Settings.DenyNonFastForward, DenyDeletes: u.Settings.DenyDeletes}
-		what := fmt.Sprintf("deny non-fast-forward %t, deny deletes %t", set.DenyNonFastForward, set.DenyDeletes)
+		set := router.Settings{DenyNonFastForward: u.Settings.DenyNonFastForward, DenyDeletes: u.Settings.DenyDeletes, Git: u.Settings.GitConfig}
+		if _, err := protocol.ParseConfig(set.Git); err != nil {
+			return nil, err
+		}
+		what := fmt.Sprintf("deny non-fast-forward %t, deny deletes %t, git %q", set.DenyNonFastForward, set.DenyDeletes, set.Git)
 		if err := a.logSetting(ctx, r, what); err != nil {
 			return nil, err
 		}

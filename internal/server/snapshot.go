@@ -48,9 +48,9 @@ func (s *snapshot) resolve(ctx context.Context, rev string) (git.OID, git.Kind, 
 	if rev == "" {
 		rev = "HEAD"
 	}
-	if !revwalk.ByReference(s.view.Refs, rev) {
+	if !revwalk.ByReference(s.view.Shown(), rev) {
 		name, _, _ := strings.Cut(strings.ReplaceAll(rev, "~", "^"), "^")
-		start, err := s.graph.Resolve(s.view.Refs, name)
+		start, err := s.graph.Resolve(s.view.Shown(), name)
 		if err != nil {
 			return start, 0, err
 		}
@@ -61,7 +61,7 @@ func (s *snapshot) resolve(ctx context.Context, rev string) (git.OID, git.Kind, 
 			return git.OID{}, 0, err
 		}
 	}
-	o, err := s.graph.Resolve(s.view.Refs, rev)
+	o, err := s.graph.Resolve(s.view.Shown(), rev)
 	if err != nil {
 		return o, 0, err
 	}

@@ -15,13 +15,15 @@ func AdvertiseUpload(w io.Writer, v View, http bool, opts UploadOptions) error {
 		pw.Line("# service=git-upload-pack")
 		pw.Flush()
 	}
-	advertiseUpload(pw, v, opts)
+	advertiseUpload(pw, v.forUpload(), opts)
 	return pw.Send()
 }
 
+// advertiseUpload writes a view without hidden references.
 func advertiseUpload(pw *PktWriter, v View, opts UploadOptions) {
+	c := v.config()
 	if opts.Version == V2 {
-		advertiseV2(pw, opts)
+		advertiseV2(pw, c, opts)
 		return
 	}
 	if opts.Version == V1 {
@@ -29,39 +31,44 @@ func advertiseUpload(pw *PktWriter, v View, opts UploadOptions) {
 	}
 	caps := "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative" +
 		" no-progress include-tag multi_ack_detailed"
-	if !opts.NoAnyWant {
-		caps += " allow-tip-sha1-in-want allow-reachable-sha1-in-want"
+	if !c.noTipWant {
+		caps += " allow-tip-sha1-in-want"
+	}
+	if !c.noReachableWant {
+		caps += " allow-reachable-sha1-in-want"
 	}
 	if opts.Stateless {
 		caps += " no-done"
 	}
-	if _, born := v.Refs.HeadRef(); born {
+	head, born := v.head()
+	if born {
 		caps += " symref=HEAD:" + string(v.Refs.Head)
 	}
-	if !opts.NoFilter {
+	if !c.noFilter {
 		caps += " filter"
 	}
 	caps += " object-format=sha1 agent=" + agentOr(opts.Agent)
 	a := refAdvertiser{pw: pw, caps: caps, peel: true}
-	if head, born := v.Refs.HeadRef(); born {
-		head.Name = git.HEAD
+	if born {
 		a.ref(head)
 	}
 	a.all(v.Refs)
 }
 
-func advertiseV2(pw *PktWriter, opts UploadOptions) {
+func advertiseV2(pw *PktWriter, c *Config, opts UploadOptions) {
 	pw.Line("version 2")
 	pw.Line("agent=", agentOr(opts.Agent))
 	pw.Line("ls-refs=unborn")
-	if opts.NoFilter {
-		pw.Line("fetch=shallow wait-for-done")
-	} else {
-		pw.Line("fetch=shallow wait-for-done filter")
+	fetch := "fetch=shallow wait-for-done"
+	if !c.noFilter {
+		fetch += " filter"
 	}
+	pw.Line(fetch)
 	pw.Line("server-option")
 	pw.Line("object-format=sha1")
-	pw.Line("object-info")
+	if !c.noObjectInfo {
+		pw.Line("object-info")
+	}
 	pw.Flush()
 }
 

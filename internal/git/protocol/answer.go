@@ -64,7 +64,7 @@ type answer struct {
 // key names the answer: a digest of all that the answer depends on, and of nothing else.
 func (a *answer) key() [sha256.Size]byte {
 	h := sha256.New()
-	h.Write([]byte("skep fetch answer 1\n"))
+	h.Write([]byte("skep fetch answer 2\n"))
 	r := a.req
 	for _, list := range [][]git.OID{r.Wants, r.Haves, r.Shallow, r.Not} {
 		hashOIDs(h, list)
@@ -73,8 +73,8 @@ func (a *answer) key() [sha256.Size]byte {
 	if !r.Since.IsZero() {
 		since = r.Since.Unix()
 	}
-	h.Write(fmt.Appendf(nil, "depth %d %t since %d filter %+v thin %t ofs %t\n",
-		r.Depth, r.DeepenRelative, since, r.Filter, r.Thin, a.fetch.ofsDelta))
+	h.Write(fmt.Appendf(nil, "depth %d %t since %d filter %q thin %t ofs %t\n",
+		r.Depth, r.DeepenRelative, since, r.Filter.String(), r.Thin, a.fetch.ofsDelta))
 	if len(r.IncludeTag) > 0 {
 		digest := a.view.annotated().digest
 		h.Write(digest[:])

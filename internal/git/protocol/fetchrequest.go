@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"bytes"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -110,7 +109,7 @@ func (f *fetchRequest) boundary(v View, line []byte, noFilter bool) (bool, error
 		if noFilter {
 			return false, nil
 		}
-		return true, f.filterLine(string(arg))
+		return true, f.filterLine(v.config(), string(arg))
 	default:
 		return false, nil
 	}
@@ -146,19 +145,16 @@ func (f *fetchRequest) shallowLine(v View, arg []byte) error {
 	return nil
 }
 
-func (f *fetchRequest) filterLine(spec string) error {
+func (f *fetchRequest) filterLine(c *Config, spec string) error {
 	if f.filtered {
 		return refuse(errkind.Invalid, "upload-pack: multiple filter-specs cannot be combined")
 	}
-	filter, err := revwalk.ParseFilter(spec)
+	filter, uses, err := revwalk.ParseFilterUses(spec)
 	if err != nil {
-		if errors.Is(err, errkind.Unsupported) {
-			return refuse(errkind.Unsupported, "upload-pack: filter '%s' not supported", clip(spec, 120))
-		}
 		return refuse(errkind.Invalid, "upload-pack: invalid filter-spec '%s'", clip(spec, 120))
 	}
 	f.filter, f.filtered = filter, true
-	return nil
+	return c.checkFilter(uses)
 }
 
 // check judges what single lines cannot.

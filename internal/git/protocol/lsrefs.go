@@ -64,19 +64,19 @@ func (r *lsRefsRequest) answer(pw *PktWriter, v View) {
 		lines += len(v.Refs.Prefix(p))
 	}
 	if lines < manyRefs || len(prefixes) > keptPrefixes || v.Memo == nil {
-		r.write(pw, v.Refs, prefixes)
+		r.write(pw, v, prefixes)
 		return
 	}
 	kept := v.Memo.listing(fmt.Sprintf("%t %t %t %q", r.peel, r.symrefs, r.unborn, prefixes), func() []byte {
 		var b bytes.Buffer
 		long := NewPktWriter(&b)
 		defer long.Close()
-		r.write(long, v.Refs, prefixes)
+		r.write(long, v, prefixes)
 		_ = long.Send() // to memory
 		return b.Bytes()
 	})
 	if kept == nil {
-		r.write(pw, v.Refs, prefixes)
+		r.write(pw, v, prefixes)
 		return
 	}
 	pw.raw(kept)
@@ -106,26 +106,24 @@ func (m *Memo) listing(key string, render func() []byte) []byte {
 	return nil
 }
 
-func (r *lsRefsRequest) write(pw *PktWriter, refs *git.Refs, prefixes []string) {
+func (r *lsRefsRequest) write(pw *PktWriter, v View, prefixes []string) {
 	if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(string(git.HEAD), p) }) {
-		r.head(pw, refs)
+		r.head(pw, v)
 	}
 	for _, p := range prefixes {
-		for _, ref := range refs.Prefix(p) {
+		for _, ref := range v.Refs.Prefix(p) {
 			r.ref(pw, ref, "")
 		}
 	}
 	pw.Flush()
 }
 
-func (r *lsRefsRequest) head(pw *PktWriter, refs *git.Refs) {
-	head, born := refs.HeadRef()
-	switch {
+func (r *lsRefsRequest) head(pw *PktWriter, v View) {
+	switch head, born := v.head(); {
 	case born:
-		head.Name = git.HEAD
-		r.ref(pw, head, refs.Head)
-	case r.unborn && r.symrefs && refs.Head != "":
-		pw.Line("unborn HEAD symref-target:", string(refs.Head))
+		r.ref(pw, head, v.Refs.Head)
+	case head.OID.IsZero() && r.unborn && r.symrefs && v.Refs.Head != "":
+		pw.Line("unborn HEAD symref-target:", string(v.Refs.Head))
 	}
 }
 

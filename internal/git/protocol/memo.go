@@ -25,6 +25,11 @@ type Memo struct {
 	lists    [2]keptList // what a clone asks for, and what a fetch asks for
 	nextList int
 
+	// The references without hidden ones, and what is found out about them; only where some are hidden.
+	shownOnce sync.Once
+	shown     *git.Refs
+	ofShown   *Memo
+
 	// mu is held while a set is computed: whoever else needs it would otherwise compute the same.
 	mu        sync.Mutex
 	uncovered *odb.Set
@@ -50,13 +55,14 @@ const scansBeforeMap = 8
 // isTip returns a test for being the value, or the peeled value, of a reference, good for the given candidates.
 func (v View) isTip(candidates []git.OID) func(git.OID) bool {
 	m := v.Memo
-	if m == nil || (m.lookups.Add(1) <= scansBeforeMap && len(candidates) < v.Refs.Len()) {
+	refs := v.givers()
+	if m == nil || (m.lookups.Add(1) <= scansBeforeMap && len(candidates) < refs.Len()) {
 		found := v.tipsAmong(candidates)
 		return func(o git.OID) bool { return found[o] }
 	}
 	m.tips.Do(func() {
-		m.tipSet = make(map[git.OID]struct{}, v.Refs.Len())
-		for _, r := range v.Refs.List() {
+		m.tipSet = make(map[git.OID]struct{}, refs.Len())
+		for _, r := range refs.List() {
 			m.tipSet[r.OID] = struct{}{}
 			if !r.Peeled.IsZero() {
 				m.tipSet[r.Peeled] = struct{}{}
@@ -84,7 +90,7 @@ func (v View) tipsAmong(candidates []git.OID) map[git.OID]bool {
 			}
 		}
 	}
-	for _, r := range v.Refs.List() {
+	for _, r := range v.givers().List() {
 		mark(r.OID)
 		if !r.Peeled.IsZero() {
 			mark(r.Peeled)
@@ -116,14 +122,18 @@ func (v View) listTags() tagList {
 }
 
 // refused returns the first want that a client may not have: one that the store lacks, or that no reference leads to.
-// With tipsOnly, what is not itself a reference's value is refused.
+// With tipsOnly, what is not itself a reference's value is refused. Where any object may be asked for, only what is not there is.
 func (v View) refused(ctx context.Context, wants []git.OID, tipsOnly bool) (git.OID, bool, error) {
-	seen, err := v.visible(ctx, wants, tipsOnly)
-	if err != nil {
-		return git.OID{}, false, err
+	anyWant := v.config().anyWant
+	var seen []bool
+	if !anyWant {
+		var err error
+		if seen, err = v.visible(ctx, wants, tipsOnly); err != nil {
+			return git.OID{}, false, err
+		}
 	}
-	for i, ok := range seen {
-		if !ok {
+	for i := range wants {
+		if anyWant && !v.Objects.Has(wants[i]) || !anyWant && !seen[i] {
 			return wants[i], true, nil
 		}
 	}
@@ -132,7 +142,7 @@ func (v View) refused(ctx context.Context, wants []git.OID, tipsOnly bool) (git.
 
 // Visible says of each object whether a reference leads to it. Only what is visible may be shown to anybody.
 func (v View) Visible(ctx context.Context, objects ...git.OID) ([]bool, error) {
-	return v.visible(ctx, objects, false)
+	return v.forUpload().visible(ctx, objects, false)
 }
 
 // visible says of each object whether a reference leads to it. Objects may outlive the references that led to them (a
@@ -240,9 +250,10 @@ func (v View) remember(slot func(*Memo) **odb.Set, means bool, find func() (*odb
 
 // tipValues returns what the references name, each once.
 func (v View) tipValues() []git.OID {
-	seen := make(map[git.OID]struct{}, v.Refs.Len())
-	out := make([]git.OID, 0, v.Refs.Len())
-	for _, r := range v.Refs.List() {
+	refs := v.givers()
+	seen := make(map[git.OID]struct{}, refs.Len())
+	out := make([]git.OID, 0, refs.Len())
+	for _, r := range refs.List() {
 		if _, ok := seen[r.OID]; !ok {
 			seen[r.OID] = struct{}{}
 			out = append(out, r.OID)

@@ -74,6 +74,10 @@ type View struct {
 	// Memo keeps what requests find out about this view for those that follow. A new view gets a new one; nil is
 	// correct and slower.
 	Memo *Memo
+	// Config is what the repository's owner chose; nil: the defaults.
+	Config *Config
+
+	all *git.Refs // hidden references included, where Refs is without
 }
 
 // PackCache keeps finished answers. An answer depends on nothing but its key: objects never change.
@@ -89,10 +93,8 @@ type UploadOptions struct {
 	Stateless bool   // HTTP: one request holds what the client has to say, and the answer ends with it
 	Agent     string // "skep/0.1"; "" is "skep"
 	Cache     PackCache
-	// NoFilter refuses partial clones; NoAnyWant refuses wants that are no reference's value (v0 and v1; v2 allows
-	// whatever is reachable from a reference).
-	NoFilter, NoAnyWant bool
-	MayFetch            func() error // asked when a client has said which objects it wants; its error refuses them. nil: always
+	// MayFetch is asked when a client has said which objects it wants; its error refuses them. nil: always.
+	MayFetch func() error
 }
 
 // Receiver is the repository that a push goes to.

@@ -32,6 +32,7 @@ type repo struct {
 	deny func(git.RefUpdate) error // may be nil
 
 	mu     sync.Mutex
+	config *protocol.Config
 	view   protocol.View
 	last   protocol.UpdateOptions
 	errs   []error // that requests ended with
@@ -48,7 +49,19 @@ func newRepo(tb testing.TB) *repo {
 // set makes a state the newest. r.mu is held, or r is new.
 func (r *repo) set(refs *git.Refs, s *odb.Store) {
 	graph := sync.OnceValues(func() (*revwalk.Graph, error) { return revwalk.NewGraph(s, nil) })
-	r.view = protocol.View{Refs: refs, Objects: s, Graph: graph, Memo: new(protocol.Memo)}
+	r.view = protocol.View{Refs: refs, Objects: s, Graph: graph, Memo: new(protocol.Memo), Config: r.config}
+}
+
+// configure sets git's variables, and no others.
+func (r *repo) configure(lines ...string) {
+	r.t.Helper()
+	c, err := protocol.ParseConfig(lines)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.config, r.view.Config, r.view.Memo = c, c, new(protocol.Memo)
 }
 
 func (r *repo) View() protocol.View {

@@ -294,11 +294,12 @@ func TestGitMayNotFetchWhatNoReferenceLeadsTo(t *testing.T) {
 	}
 }
 
-func TestGitMayOnlyFetchTipsWithNoAnyWant(t *testing.T) {
+func TestGitMayOnlyFetchTipsWhereConfiguredSo(t *testing.T) {
 	src := sample(t)
 	r := load(t, src)
 	old := runGit(t, src, "rev-parse", "main~2")
-	for _, w := range r.ways(t, protocol.UploadOptions{NoAnyWant: true}) {
+	r.configure("uploadpack.allowTipSHA1InWant=false", "uploadpack.allowReachableSHA1InWant=false")
+	for _, w := range r.ways(t, protocol.UploadOptions{}) {
 		if w.version == 2 {
 			continue
 		}

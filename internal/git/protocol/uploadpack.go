@@ -14,6 +14,7 @@ import (
 // UploadPack serves one request (Stateless), or one whole connection, its advertisement included. What the client did
 // wrong is told to it in-band (an ERR pkt-line, or side-band 3 once the pack has begun) and returned as well.
 func UploadPack(ctx context.Context, v View, in io.Reader, out io.Writer, opts UploadOptions) error {
+	v = v.forUpload()
 	u := &upload{view: v, out: out, opts: opts, pr: NewPktReader(in, maxRequestBytes), pw: NewPktWriter(out)}
 	defer u.pr.Close()
 	defer u.pw.Close()
@@ -98,6 +99,9 @@ func (u *upload) command(ctx context.Context) (more bool, err error) {
 		return true, u.fetch(ctx, &f)
 	case "object-info":
 		var r objectInfoRequest
+		if u.view.config().noObjectInfo {
+			break
+		}
 		if err := args(r.line); err != nil {
 			return false, err
 		}
@@ -194,7 +198,7 @@ func (u *upload) fetchLine(f *fetchRequest, b []byte) error {
 	case "deepen-relative":
 		f.relative = true
 	default:
-		ok, err := f.boundary(u.view, b, u.opts.NoFilter)
+		ok, err := f.boundary(u.view, b, u.view.config().noFilter)
 		if err != nil {
 			return err
 		}
@@ -214,6 +218,9 @@ func (u *upload) fetch(ctx context.Context, f *fetchRequest) error {
 		return nil
 	}
 	if err := u.checkWants(ctx, f, false); err != nil {
+		return err
+	}
+	if err := u.view.ResolveFilter(ctx, &f.filter); err != nil {
 		return err
 	}
 	if f.haveLine && !f.done {

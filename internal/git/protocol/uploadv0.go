@@ -22,7 +22,10 @@ func (u *upload) serveV0(ctx context.Context) error {
 	}
 	// The references may have moved between the requests of a stateless client: what a client saw as a tip a moment ago
 	// is then reachable, unless it was forced away.
-	if err := u.checkWants(ctx, &f, u.opts.NoAnyWant && !u.opts.Stateless); err != nil {
+	if err := u.checkWants(ctx, &f, u.view.config().noReachableWant && !u.opts.Stateless); err != nil {
+		return err
+	}
+	if err := u.view.ResolveFilter(ctx, &f.filter); err != nil {
 		return err
 	}
 	if f.deepens() {
@@ -57,7 +60,7 @@ func (u *upload) needs(f *fetchRequest) error {
 		}
 		arg, ok := bytes.CutPrefix(b, []byte("want "))
 		if !ok {
-			known, err := f.boundary(u.view, b, u.opts.NoFilter || !f.filterCap)
+			known, err := f.boundary(u.view, b, u.view.config().noFilter || !f.filterCap)
 			if err != nil {
 				return err
 			}
