@@ -47,6 +47,9 @@ func advertiseUpload(pw *PktWriter, v View, opts UploadOptions) {
 	if !c.noFilter {
 		caps += " filter"
 	}
+	if s := sessionOf(c, opts.Session); s != "" {
+		caps += " session-id=" + s
+	}
 	caps += " object-format=sha1 agent=" + agentOr(opts.Agent)
 	a := refAdvertiser{pw: pw, caps: caps, peel: true}
 	if born {
@@ -63,11 +66,20 @@ func advertiseV2(pw *PktWriter, c *Config, opts UploadOptions) {
 	if !c.noFilter {
 		fetch += " filter"
 	}
+	if c.refInWant {
+		fetch += " ref-in-want"
+	}
+	if c.sidebandAll {
+		fetch += " sideband-all"
+	}
 	pw.Line(fetch)
 	pw.Line("server-option")
 	pw.Line("object-format=sha1")
 	if !c.noObjectInfo {
-		pw.Line("object-info")
+		pw.Line("object-info=size")
+	}
+	if s := sessionOf(c, opts.Session); s != "" {
+		pw.Line("session-id=", s)
 	}
 	pw.Flush()
 }
@@ -88,9 +100,32 @@ func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) {
 	if opts.Version == V1 {
 		pw.Line("version 1")
 	}
-	a := refAdvertiser{pw: pw, caps: "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta" +
-		" push-options object-format=sha1 agent=" + agentOr(opts.Agent)}
-	a.all(v.Refs)
+	c := v.config()
+	caps := "report-status report-status-v2 delete-refs side-band-64k quiet"
+	if !c.noAtomic {
+		caps += " atomic"
+	}
+	caps += " ofs-delta"
+	if !c.noPushOptions {
+		caps += " push-options"
+	}
+	if s := sessionOf(c, opts.Session); s != "" {
+		caps += " session-id=" + s
+	}
+	a := refAdvertiser{pw: pw, caps: caps + " object-format=sha1 agent=" + agentOr(opts.Agent)}
+	refs := v.Refs
+	if len(c.receiveHides) > 0 {
+		refs = shown(refs, c.receiveHides)
+	}
+	a.all(refs)
+}
+
+// sessionOf is the session ID that clients are told, if the repository's owner wants that and there is one.
+func sessionOf(c *Config, session string) string {
+	if !c.sessionID {
+		return ""
+	}
+	return session
 }
 
 // refAdvertiser writes the references of v0 and v1: capabilities behind a NUL on the first line, whatever it is.

@@ -24,7 +24,8 @@ func (u *upload) sendPack(ctx context.Context, f *fetchRequest) (err error) {
 	if err := u.pw.Send(); err != nil {
 		return err
 	}
-	mux := newMuxer(u.out, f.sideBand)
+	mux := newMuxer(u.out, f.sideBand, u.view.config().uploadKeepAlive)
+	mux.all = u.pw.band
 	defer func() {
 		if err != nil {
 			mux.Fail(publicText(err))
@@ -36,7 +37,7 @@ func (u *upload) sendPack(ctx context.Context, f *fetchRequest) (err error) {
 	if !f.noProgress && f.sideBand > 0 {
 		a.progress = mux.Progress
 	}
-	dst := &answerSink{mux: mux, v2: u.opts.Version == V2, lines: f.shallows > 0, deepens: f.deepens()}
+	dst := &answerSink{mux: mux, v2: u.opts.Version == V2, named: f.named, lines: f.shallows > 0, deepens: f.deepens()}
 	dst.prepare()
 	if u.opts.Cache == nil {
 		err = a.make(ctx, dst)
@@ -169,7 +170,8 @@ func appendBoundary(pw *PktWriter, shallow, unshallow []git.OID) {
 type answerSink struct {
 	mux     *muxer
 	v2      bool
-	lines   bool // the client named its boundary: v2 has a section for the new one
+	named   []git.Ref // what was wanted by name
+	lines   bool      // the client named its boundary: v2 has a section for the new one
 	deepens bool
 
 	head   []byte // collected until the boundary is whole
@@ -201,10 +203,18 @@ func (s *answerSink) begin() {
 		return
 	}
 	pw := NewPktWriter(nil)
-	pw.hold = true
+	pw.hold, pw.band = true, s.mux.all
 	if s.deepens || s.lines {
 		pw.Line("shallow-info")
 		appendBoundary(pw, s.lists[0], s.lists[1])
+		pw.Delim()
+	}
+	// After the boundary, as the specification says and clients expect; git's own server has it the other way round.
+	if len(s.named) > 0 {
+		pw.Line("wanted-refs")
+		for _, r := range s.named {
+			pw.Line(r.OID.String(), " ", string(r.Name))
+		}
 		pw.Delim()
 	}
 	pw.Line("packfile")

@@ -23,6 +23,7 @@ type command struct {
 	git.RefUpdate
 	name    string // as the client wrote it, which need not be a reference's name
 	refused string // why, in a few words; empty while nothing is against it
+	nothing bool   // deletes what is not there: to git, that is a success
 }
 
 // readCommands reads up to where the pack starts. With an error come the commands so far, for their capabilities.
@@ -149,8 +150,9 @@ func (c *commands) readOptions(pr *PktReader) error {
 	}
 }
 
-// judge refuses the commands that are wrong in themselves.
-func (c *commands) judge() {
+// judge refuses the commands that are wrong in themselves, or about hidden references. It returns what the client should be
+// warned of.
+func (c *commands) judge(v View) (warnings []string) {
 	times := make(map[string]int, len(c.list))
 	for i := range c.list {
 		times[c.list[i].name]++
@@ -159,14 +161,24 @@ func (c *commands) judge() {
 		cmd := &c.list[i]
 		_, err := git.ParseRefName(cmd.name)
 		switch {
+		case v.HidesFromPush(cmd.Name) && cmd.New.IsZero():
+			cmd.refused = "deny deleting a hidden ref"
+		case v.HidesFromPush(cmd.Name):
+			cmd.refused = "deny updating a hidden ref"
 		case err != nil:
 			cmd.refused = "funny refname"
 		case times[cmd.name] > 1:
 			cmd.refused = "multiple updates for ref not allowed"
 		case cmd.Old.IsZero() && cmd.New.IsZero():
-			cmd.refused = "nothing to delete"
+			if _, ok := v.Refs.Get(cmd.Name); ok {
+				cmd.refused = "fetch first" // it has come since the client looked
+				continue
+			}
+			cmd.nothing = true
+			warnings = append(warnings, "warning: deleting a non-existent ref\n")
 		}
 	}
+	return warnings
 }
 
 // hasPack reports whether a pack follows: git sends none when all commands delete.
@@ -201,7 +213,7 @@ func (c *commands) refuseAll(why string) {
 func (c *commands) live() []git.RefUpdate {
 	out := make([]git.RefUpdate, 0, len(c.list))
 	for i := range c.list {
-		if c.list[i].refused == "" {
+		if c.list[i].refused == "" && !c.list[i].nothing {
 			out = append(out, c.list[i].RefUpdate)
 		}
 	}
@@ -217,7 +229,7 @@ func (c *commands) settle(errs []error, whole error) {
 	n := 0
 	for i := range c.list {
 		cmd := &c.list[i]
-		if cmd.refused != "" {
+		if cmd.refused != "" || cmd.nothing {
 			continue
 		}
 		switch {

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 // fetchRequest is what a client asks of a fetch, in any version.
 type fetchRequest struct {
 	wants []git.OID // each once
+	named []git.Ref // wants by name, each once
 	done  bool
 	seen  map[git.OID]struct{} // the wants
 
@@ -61,6 +63,10 @@ func (f *fetchRequest) want(b []byte) error {
 	if err != nil {
 		return refuse(errkind.Invalid, "upload-pack: protocol error, expected to get object ID, not 'want %s'", clip(b, 80))
 	}
+	return f.wantObject(o)
+}
+
+func (f *fetchRequest) wantObject(o git.OID) error {
 	if f.wantTotal++; f.wantTotal > maxWants {
 		return refuse(errkind.TooLarge, "upload-pack: more than %d wants in one request", maxWants)
 	}
@@ -73,6 +79,22 @@ func (f *fetchRequest) want(b []byte) error {
 	f.seen[o] = struct{}{}
 	f.wants = append(f.wants, o)
 	return nil
+}
+
+// wantRef reads "want-ref <name>".
+func (f *fetchRequest) wantRef(v View, name string) error {
+	r, ok := v.Refs.Get(git.RefName(name))
+	if name == string(git.HEAD) {
+		r, ok = v.head()
+	}
+	if !ok {
+		return refuse(errkind.NotFound, "unknown ref %s", clip(name, 200))
+	}
+	if slices.ContainsFunc(f.named, func(n git.Ref) bool { return n.Name == r.Name }) {
+		return refuse(errkind.Invalid, "duplicate want-ref %s", clip(name, 200))
+	}
+	f.named = append(f.named, r)
+	return f.wantObject(r.OID)
 }
 
 // boundary reads the lines that all versions share: shallow, deepen… and filter.
@@ -97,8 +119,11 @@ func (f *fetchRequest) boundary(v View, line []byte, noFilter bool) (bool, error
 		}
 		f.since = time.Unix(n, 0)
 	case "deepen-not":
-		o, ok := expandRef(v.Refs, string(arg))
-		if !ok {
+		o, n := expandRef(v, string(arg))
+		switch {
+		case n == 0:
+			return true, refuse(errkind.Invalid, "upload-pack: deepen-not is not a ref: %s", clip(line, 120))
+		case n > 1:
 			return true, refuse(errkind.Invalid, "upload-pack: ambiguous deepen-not: %s", clip(line, 120))
 		}
 		if len(f.not) >= maxDeepenNot {
@@ -182,22 +207,24 @@ func (f *fetchRequest) plan(v View) revwalk.Request {
 // shortNames are the references that a short name may mean, in git's order (git-rev-parse(1)).
 var shortNames = []string{"%", "refs/%", "refs/tags/%", "refs/heads/%", "refs/remotes/%", "refs/remotes/%/HEAD"}
 
-// expandRef finds the one reference that a short name means, by git's rules.
-func expandRef(refs *git.Refs, short string) (git.OID, bool) {
+// expandRef finds the reference that a short name means, by git's rules, and says how many it may mean.
+func expandRef(v View, short string) (git.OID, int) {
 	if short == string(git.HEAD) {
-		r, ok := refs.HeadRef()
-		return r.OID, ok
+		if r, ok := v.head(); ok {
+			return r.OID, 1
+		}
+		return git.OID{}, 0
 	}
 	var found []git.Ref
 	for _, rule := range shortNames {
-		if r, ok := refs.Get(git.RefName(strings.Replace(rule, "%", short, 1))); ok {
+		if r, ok := v.Refs.Get(git.RefName(strings.Replace(rule, "%", short, 1))); ok {
 			found = append(found, r)
 		}
 	}
-	if len(found) != 1 {
-		return git.OID{}, false
+	if len(found) == 0 {
+		return git.OID{}, 0
 	}
-	return found[0].OID, true
+	return found[0].OID, len(found)
 }
 
 // haveSet is what both sides have, as git keeps it: an object that is a parent of one the client has is known to be

@@ -23,7 +23,7 @@ const (
 	maxCommands = 250_000
 	// maxNameBytes bounds a name in a command: it comes back in the report. git.ParseRefName is stricter, per reference.
 	maxNameBytes = 4096
-	// maxPushOptions and maxPushOptionBytes bound git push -o; hooks read them, and they go into events.
+	// maxPushOptions and maxPushOptionBytes bound git push -o, and -o of a fetch; hooks read them, and they go into events.
 	maxPushOptions     = 64
 	maxPushOptionBytes = 4096
 	// maxDrainBytes is how much of a refused pack is read on, so that an HTTP client is done sending when the report

@@ -160,6 +160,7 @@ type PktWriter struct {
 	w    io.Writer
 	buf  []byte
 	hold bool // the buffer grows instead of being written: the request is not read to its end yet
+	band bool // each line is on band 1 of a side-band: the client asked for sideband-all
 	err  error
 }
 
@@ -224,7 +225,22 @@ func (p *PktWriter) raw(b []byte) {
 func (p *PktWriter) open() int {
 	at := len(p.buf)
 	p.buf = append(p.buf, "0000"...)
+	if p.band {
+		p.buf = append(p.buf, bandPack)
+	}
 	return at
+}
+
+// fail writes why there is no answer, or no more of it.
+func (p *PktWriter) fail(text string) {
+	if !p.band {
+		p.Line("ERR ", text)
+		return
+	}
+	at := p.open()
+	p.buf[len(p.buf)-1] = bandError
+	p.buf = append(append(p.buf, text...), '\n')
+	p.seal(at)
 }
 
 func (p *PktWriter) seal(at int) {

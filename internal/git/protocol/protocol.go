@@ -33,6 +33,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/revwalk"
@@ -95,6 +96,10 @@ type UploadOptions struct {
 	Cache     PackCache
 	// MayFetch is asked when a client has said which objects it wants; its error refuses them. nil: always.
 	MayFetch func() error
+	// Said is told what the client says of itself, before it is answered; nil: nobody is. Session is how this connection or
+	// request is called in logs: the client learns it where transfer.advertiseSID is set.
+	Said    func(Said)
+	Session string
 }
 
 // Receiver is the repository that a push goes to.
@@ -150,6 +155,31 @@ type ReceiveOptions struct {
 	Agent     string
 	Writer    Writer
 	MayStore  func() error // asked before a pack is read; its error refuses the push. nil: always
+	Said      func(Said)   // as in UploadOptions
+	Session   string       // as in UploadOptions
+}
+
+// Said is what a client says of itself with a request. It may say anything.
+type Said struct {
+	Agent   string
+	Session string   // its own session ID
+	Options []string // server-option, in v2
+}
+
+// note takes one capability.
+func (s *Said) note(key, value string) error {
+	switch key {
+	case "agent":
+		s.Agent = clip(value, maxReasonBytes)
+	case "session-id":
+		s.Session = clip(value, maxReasonBytes)
+	case "server-option":
+		if len(s.Options) >= maxPushOptions || len(value) > maxPushOptionBytes {
+			return refuse(errkind.TooLarge, "upload-pack: more than %d server options, or one of more than %d bytes", maxPushOptions, maxPushOptionBytes)
+		}
+		s.Options = append(s.Options, value)
+	}
+	return nil
 }
 
 // agentOr returns how this side calls itself.

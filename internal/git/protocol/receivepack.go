@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -44,11 +45,14 @@ func ReceivePack(ctx context.Context, rc Receiver, in io.Reader, out io.Writer, 
 	if cmds.sideBand {
 		most = sideBand64k
 	}
-	p.mux = newMuxer(out, most)
+	p.mux = newMuxer(out, most, p.keepAlive())
 	p.mux.wait() // an HTTP client does not listen before it has sent everything
 	defer p.mux.Abort()
 	return p.run(ctx)
 }
+
+// keepAlive is how long the repository lets a silence be.
+func (p *push) keepAlive() time.Duration { return p.rc.View().config().receiveKeepAlive }
 
 // refuse answers commands that are malformed.
 func (p *push) refuse(ctx context.Context, out io.Writer, cmds *commands, why error) {
@@ -56,7 +60,7 @@ func (p *push) refuse(ctx context.Context, out io.Writer, cmds *commands, why er
 		p.drain(ctx)
 	}
 	if cmds.sideBand {
-		p.mux = newMuxer(out, sideBand64k)
+		p.mux = newMuxer(out, sideBand64k, p.keepAlive())
 		p.mux.beginBands()
 		p.mux.Fail(publicText(why))
 	} else {
@@ -79,8 +83,11 @@ type push struct {
 }
 
 func (p *push) run(ctx context.Context) error {
-	p.cmds.judge()
+	warnings := p.cmds.judge(p.rc.View())
 	q, unpackErr := p.unpack(ctx)
+	for _, w := range warnings {
+		p.mux.Progress(w)
+	}
 	var updateErr error
 	if unpackErr != nil {
 		p.cmds.refuseAll("unpacker error")

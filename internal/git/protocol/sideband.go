@@ -28,7 +28,7 @@ const (
 
 // muxer frames what goes to a client over several bands. Write takes the pack (band 1); it copies each byte once, into
 // packets as large as the client can take, and writes several packets at a time. Progress and Fail may be called by
-// other goroutines, also after Close, and a packet without payload is sent when nothing was for keepAliveAfter.
+// other goroutines, also after Close, and a packet without payload is sent when nothing was for a while.
 //
 // Without side-band (the capability was not asked for) Write passes on what it gets, and there are no other bands.
 type muxer struct {
@@ -40,11 +40,13 @@ type muxer struct {
 	buf     []byte // framed packets; the last one may be open
 	open    int    // where the open packet starts, or -1
 	header  []byte // goes out before the first byte
+	all     bool   // an error is on band 3 before the first byte too: the client asked for sideband-all
 	hold    bool   // the header is not known yet: nothing may go out
 	started bool   // something was put into buf
 	closed  bool
 	err     error
 	last    time.Time // of the last write to out
+	every   time.Duration
 	timer   *time.Timer
 }
 
@@ -53,12 +55,16 @@ var errClosed = errors.New("write an answer that is over")
 
 var muxBuffers = sync.Pool{New: func() any { b := make([]byte, 0, framesAtATime*maxPktLine); return &b }}
 
-// newMuxer starts an answer to out. most is a packet's payload: sideBand64k, sideBandData or noSideBand.
-func newMuxer(out io.Writer, most int) *muxer {
+// newMuxer starts an answer to out. most is a packet's payload: sideBand64k, sideBandData or noSideBand; every is after
+// which silence a packet is sent: 0 is keepAliveAfter, and less is never.
+func newMuxer(out io.Writer, most int, every time.Duration) *muxer {
 	b, _ := muxBuffers.Get().(*[]byte)
-	m := &muxer{out: out, most: most, buf: (*b)[:0], open: -1, last: time.Now()}
-	if most > 0 {
-		m.timer = time.AfterFunc(keepAliveAfter, m.tick)
+	m := &muxer{out: out, most: most, buf: (*b)[:0], open: -1, last: time.Now(), every: every}
+	if every == 0 {
+		m.every = keepAliveAfter
+	}
+	if most > 0 && every >= 0 {
+		m.timer = time.AfterFunc(m.every, m.tick)
 	}
 	return m
 }
@@ -153,11 +159,12 @@ func (m *muxer) Fail(text string) {
 		return
 	}
 	switch {
-	case !m.started:
+	case !m.started && !m.all:
 		m.buf = append(m.buf[:0], 0, 0, 0, 0)
 		m.buf = append(append(append(m.buf, "ERR "...), text...), '\n')
 		putPktLength(m.buf, len(m.buf))
 	case m.most > 0:
+		m.header, m.started = nil, true
 		m.band(bandError, text+"\n")
 	}
 	m.send()
@@ -272,7 +279,7 @@ func (m *muxer) tick() {
 	if m.closed || m.err != nil {
 		return
 	}
-	wait := keepAliveAfter - time.Since(m.last)
+	wait := m.every - time.Since(m.last)
 	if wait <= 0 && !m.hold {
 		m.start()
 		m.seal()
@@ -281,10 +288,10 @@ func (m *muxer) tick() {
 		}
 		m.send()
 		m.flush()
-		wait = keepAliveAfter
+		wait = m.every
 	}
 	if wait <= 0 {
-		wait = keepAliveAfter
+		wait = m.every
 	}
 	m.timer.Reset(wait)
 }

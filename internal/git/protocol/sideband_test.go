@@ -139,6 +139,21 @@ func TestMuxerBreaksSilence(t *testing.T) {
 	})
 }
 
+func TestMuxerIsSilentAsLongAsItMayBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for every, want := range map[time.Duration]int{-1: 0, time.Minute: 1, 20 * time.Second: 4} {
+			out := &flushBuffer{}
+			m := protocol.NewMuxerEvery(out, protocol.SideBand64k, every)
+			time.Sleep(90 * time.Second)
+			synctest.Wait()
+			if got := strings.Count(out.String(), "0005\x01"); got != want {
+				t.Errorf("every %v: %d packets in 90 s, want %d", every, got, want)
+			}
+			m.Abort()
+		}
+	})
+}
+
 func TestMuxerTakesProgressFromOtherGoroutines(t *testing.T) {
 	var out bytes.Buffer
 	m := protocol.NewMuxer(&out, protocol.SideBandData)

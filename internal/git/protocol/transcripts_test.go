@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +35,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 //	< 0000
 //
 // A line is a pkt-line's payload; {main} is the object that a revision names; \0 is NUL; "pack REVS" is a packfile, and
-// "bytes TEXT" is no pkt-line at all. In an answer 1, 2 and 3 are bands; a pack is shown by its number of objects.
+// "bytes TEXT" is no pkt-line at all; words KEY=VALUE that end the first line are the repository's configuration. In an answer 1, 2 and 3 are bands; a pack is shown by its number of objects.
 func TestTranscripts(t *testing.T) {
 	src := sample(t)
 	files, err := filepath.Glob("testdata/transcripts/*.txt")
@@ -96,20 +97,24 @@ func play(t *testing.T, src, head string, request []string) string {
 		}
 	}
 	words := strings.Fields(head)
+	if i := slices.IndexFunc(words, func(w string) bool { return strings.Contains(w, "=") }); i > 0 {
+		r.configure(words[i:]...)
+		words = words[:i]
+	}
 	version := map[string]protocol.Version{"v0": protocol.V0, "v1": protocol.V1, "v2": protocol.V2}[words[1]]
 	stateless := words[2] == "stateless"
 	var out bytes.Buffer
 	var err error
 	switch words[0] {
 	case "upload":
-		opts := protocol.UploadOptions{Version: version, Stateless: stateless}
+		opts := protocol.UploadOptions{Version: version, Stateless: stateless, Session: "session-1"}
 		if len(words) > 3 && words[3] == "advertise" {
 			err = protocol.AdvertiseUpload(&out, r.View(), stateless, opts)
 		} else {
 			err = protocol.UploadPack(t.Context(), r.View(), &in, &out, opts)
 		}
 	case "receive":
-		opts := protocol.ReceiveOptions{Version: version, Stateless: stateless}
+		opts := protocol.ReceiveOptions{Version: version, Stateless: stateless, Session: "session-1"}
 		if len(words) > 3 && words[3] == "advertise" {
 			err = protocol.AdvertiseReceive(&out, r.View(), stateless, opts)
 		} else {
@@ -124,6 +129,9 @@ func play(t *testing.T, src, head string, request []string) string {
 	}
 	return text + "\n"
 }
+
+// sidebandAll are lines that are on band 1 and neither in a pack nor in a report.
+var sidebandAll = regexp.MustCompile(`\A\x01[a-zA-Z-]{4,}[^\n]*\n\z|\A\x01(ACK|NAK)[^\n]*\n\z`)
 
 var deltas = regexp.MustCompile(`\(delta \d+\)`)
 
@@ -208,6 +216,10 @@ func render(t *testing.T, src string, answer []byte) string {
 		}
 		if err != nil {
 			t.Fatalf("answer %q: %v", answer, err)
+		}
+		if k == protocol.PktData && packed == nil && sidebandAll.Match(p) {
+			fmt.Fprintf(&b, "< 1 %s", p[1:])
+			continue
 		}
 		if k == protocol.PktData && len(p) > 0 && p[0] == 1 {
 			packed = append(packed, p[1:]...)

@@ -27,7 +27,7 @@ func UploadPack(ctx context.Context, v View, in io.Reader, out io.Writer, opts U
 	u.pw.hold = opts.Stateless
 	err := u.serve(ctx)
 	if err != nil && !u.told {
-		u.pw.Line("ERR ", publicText(err))
+		u.pw.fail(publicText(err))
 	}
 	if sendErr := u.pw.Send(); err == nil {
 		err = sendErr
@@ -48,6 +48,7 @@ type upload struct {
 	pr   *PktReader
 	pw   *PktWriter
 	told bool // the client has heard of the error that is returned
+	said Said
 }
 
 func (u *upload) serve(ctx context.Context) error {
@@ -66,12 +67,13 @@ func (u *upload) serve(ctx context.Context) error {
 		if err := u.pw.Send(); err != nil {
 			return err
 		}
-		u.pw.hold = false
+		u.pw.hold, u.pw.band = false, false
 	}
 }
 
 // command reads and serves one v2 command. It reports whether another may follow.
 func (u *upload) command(ctx context.Context) (more bool, err error) {
+	u.said = Said{}
 	name, end, err := u.commandName()
 	if err != nil || name == "" {
 		return false, err
@@ -81,6 +83,9 @@ func (u *upload) command(ctx context.Context) (more bool, err error) {
 			return nil
 		}
 		return u.arguments(name, each)
+	}
+	if u.opts.Said != nil {
+		u.opts.Said(u.said)
 	}
 	switch name {
 	case "ls-refs":
@@ -142,7 +147,10 @@ func (u *upload) commandName() (name string, end Pkt, err error) {
 			if string(value) != "sha1" {
 				return "", k, refuse(errkind.Unsupported, "upload-pack: mismatched object format: server sha1; client %s", clip(value, 40))
 			}
-		case "agent", "server-option", "session-id":
+		case "agent", "session-id", "server-option":
+			if err := u.said.note(string(key), string(value)); err != nil {
+				return "", k, err
+			}
 		default:
 			return "", k, refuse(errkind.Invalid, "upload-pack: unknown capability '%s'", clip(b, 120))
 		}
@@ -182,6 +190,9 @@ func (u *upload) fetchLine(f *fetchRequest, b []byte) error {
 		}
 		return f.want(arg)
 	}
+	if arg, ok := bytes.CutPrefix(b, []byte("want-ref ")); ok && u.view.config().refInWant {
+		return f.wantRef(u.view, string(arg))
+	}
 	switch string(b) {
 	case "thin-pack":
 		f.thin = true
@@ -195,6 +206,11 @@ func (u *upload) fetchLine(f *fetchRequest, b []byte) error {
 		f.done = true
 	case "wait-for-done":
 		f.waitForDone = true
+	case "sideband-all":
+		if !u.view.config().sidebandAll {
+			return unexpected(b)
+		}
+		u.pw.band = true
 	case "deepen-relative":
 		f.relative = true
 	default:
@@ -203,10 +219,14 @@ func (u *upload) fetchLine(f *fetchRequest, b []byte) error {
 			return err
 		}
 		if !ok {
-			return refuse(errkind.Invalid, "upload-pack: unexpected line: '%s'", clip(b, 120))
+			return unexpected(b)
 		}
 	}
 	return nil
+}
+
+func unexpected(line []byte) error {
+	return refuse(errkind.Invalid, "upload-pack: unexpected line: '%s'", clip(line, 120))
 }
 
 // fetch answers the fetch command: acknowledgments while the client is still negotiating; then, or at once, the pack.

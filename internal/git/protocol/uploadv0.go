@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -16,6 +17,9 @@ func (u *upload) serveV0(ctx context.Context) error {
 	f := fetchRequest{}
 	if err := u.needs(&f); err != nil || len(f.wants) == 0 {
 		return err
+	}
+	if u.opts.Said != nil {
+		u.opts.Said(u.said)
 	}
 	if err := f.check(); err != nil {
 		return err
@@ -72,14 +76,14 @@ func (u *upload) needs(f *fetchRequest) error {
 		if err := f.want(arg); err != nil {
 			return err
 		}
-		if err := f.capabilities(arg[2*git.OIDSize:]); err != nil {
+		if err := f.capabilities(arg[2*git.OIDSize:], &u.said); err != nil {
 			return err
 		}
 	}
 }
 
 // capabilities reads what follows a want.
-func (f *fetchRequest) capabilities(b []byte) error {
+func (f *fetchRequest) capabilities(b []byte, said *Said) error {
 	for word := range bytes.FieldsSeq(b) {
 		switch string(word) {
 		case "multi_ack":
@@ -105,6 +109,9 @@ func (f *fetchRequest) capabilities(b []byte) error {
 		case "filter":
 			f.filterCap = true
 		default:
+			if key, value, ok := strings.Cut(string(word), "="); ok && key != "server-option" {
+				_ = said.note(key, value) // which has room for these
+			}
 			if format, ok := bytes.CutPrefix(word, []byte("object-format=")); ok && string(format) != "sha1" {
 				return refuse(errkind.Unsupported, "upload-pack: mismatched object format: server sha1; client %s", clip(format, 40))
 			}
