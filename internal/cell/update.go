@@ -69,7 +69,7 @@ func (c *Cell) update(ctx context.Context, p *push) (errs []error, err error) {
 	}
 	if p.opts.Log != nil {
 		begun := p.accepted()
-		undone, err := p.opts.Log(ctx, begun, p.opts.PushOptions)
+		undone, err := p.opts.Log(ctx, begun, p.opts)
 		if err != nil {
 			return nil, err
 		}

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/skep-dev/skep/internal/audit"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/git"
+	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/problem"
 )
 
@@ -14,10 +16,10 @@ import (
 const intentOption = "intent="
 
 // refLog writes down what a call does to a repository's references: before, since it happens in another database.
-func (s *Server) refLog(c *call, r control.Repo) func(context.Context, []git.RefUpdate, []string) (func([]git.RefUpdate, error), error) {
-	return func(ctx context.Context, updates []git.RefUpdate, options []string) (func([]git.RefUpdate, error), error) {
+func (s *Server) refLog(c *call, r control.Repo) func(context.Context, []git.RefUpdate, protocol.UpdateOptions) (func([]git.RefUpdate, error), error) {
+	return func(ctx context.Context, updates []git.RefUpdate, opts protocol.UpdateOptions) (func([]git.RefUpdate, error), error) {
 		o := c.origin()
-		for _, option := range options {
+		for _, option := range opts.PushOptions {
 			if why, ok := strings.CutPrefix(option, intentOption); ok {
 				o.Intent = why
 			}
@@ -29,7 +31,7 @@ func (s *Server) refLog(c *call, r control.Repo) func(context.Context, []git.Ref
 				s.log.WarnContext(ctx, "the audit log does not say that updates of references have failed", "request_id", c.id, "error", err)
 			}
 		}
-		return undone, s.control.Audit(ctx, refEntries(r, updates, audit.Begun, "")...)
+		return undone, s.control.Audit(ctx, refEntries(r, updates, audit.Begun, certificate(opts.Cert))...)
 	}
 }
 
@@ -46,6 +48,14 @@ func refEntries(r control.Repo, updates []git.RefUpdate, how audit.Outcome, why 
 		}
 	}
 	return entries
+}
+
+// certificate says what was thought of a push's certificate.
+func certificate(c *protocol.PushCert) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf(", signed: %s %s %s, nonce %s, certificate %s", c.Signature.Status, c.Signature.Key, c.Signature.Signer, c.NonceStatus, c.Blob())
 }
 
 // logSetting writes down that a repository's settings are about to be changed, for the same reason.

@@ -174,7 +174,7 @@ func (s *Server) advertiseUpload(c *call, r *http.Request, p gitPath) error {
 	}
 	defer cell.Release()
 	out := c.begin(uploadAdvert)
-	err = protocol.AdvertiseUpload(out, cell.View(), true, s.uploadOptions(r))
+	err = protocol.AdvertiseUpload(out, cell.View(), true, s.uploadOptions(c, r))
 	return out.finish(err)
 }
 
@@ -198,15 +198,18 @@ func (s *Server) advertiseReceive(c *call, r *http.Request, p gitPath) error {
 		return err
 	}
 	out := c.begin(receiveAdvert)
-	return out.finish(protocol.AdvertiseReceive(out, view, true, s.receiveOptions(r, protocol.Writer{})))
+	return out.finish(protocol.AdvertiseReceive(out, view, true, s.receiveOptions(c, r, protocol.Writer{})))
 }
 
-func (s *Server) uploadOptions(r *http.Request) protocol.UploadOptions {
-	return protocol.UploadOptions{Version: gitVersion(r), Stateless: true, Agent: s.agent}
+func (s *Server) uploadOptions(c *call, r *http.Request) protocol.UploadOptions {
+	return protocol.UploadOptions{Version: gitVersion(r), Stateless: true, Agent: s.agent, Session: c.id, Said: s.logSaid(r.Context(), c)}
 }
 
-func (s *Server) receiveOptions(r *http.Request, w protocol.Writer) protocol.ReceiveOptions {
-	return protocol.ReceiveOptions{Version: gitVersion(r), Stateless: true, Agent: s.agent, Writer: w}
+func (s *Server) receiveOptions(c *call, r *http.Request, w protocol.Writer) protocol.ReceiveOptions {
+	return protocol.ReceiveOptions{
+		Version: gitVersion(r), Stateless: true, Agent: s.agent, Writer: w, Session: c.id, Said: s.logSaid(r.Context(), c),
+		NonceSeed: s.nonces, Place: noncePlace(r), Verify: s.verifyPush(c.principal),
+	}
 }
 
 func gitVersion(r *http.Request) protocol.Version {

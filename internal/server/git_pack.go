@@ -66,7 +66,7 @@ func (s *Server) serveUploadPack(c *call, r *http.Request, p gitPath) {
 		}
 		defer in.giveBack()
 		out := c.begin(uploadResult)
-		return out.finish(cell.UploadPack(ctx, in, out, s.uploadOptions(r)))
+		return out.finish(cell.UploadPack(ctx, in, out, s.uploadOptions(c, r)))
 	})
 	if err != nil {
 		s.refuse(c, r, err)
@@ -124,7 +124,7 @@ func (s *Server) receivePack(ctx context.Context, c *call, r *http.Request, p gi
 		return err
 	}
 	out := c.begin(receiveResult)
-	opts := s.receiveOptions(r, w)
+	opts := s.receiveOptions(c, r, w)
 	opts.MayStore = func() error { return s.mayStore(ctx, repo.Tenant) }
 	return out.finish(cell.ReceivePack(ctx, in, out, opts))
 }

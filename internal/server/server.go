@@ -141,6 +141,7 @@ type Server struct {
 	opts    Options
 	log     *slog.Logger
 	agent   string // Git's
+	nonces  []byte // makes nonces for signed pushes, until the next start
 
 	// judge is mayRepo. It is a field so that a benchmark can measure what a fetch costs without it: there is no setting for that.
 	judge func(context.Context, policy.Principal, policy.Action, control.Repo, control.Standing) error
@@ -170,7 +171,7 @@ type Server struct {
 // New makes a server on a control plane and a router, which it does not close.
 func New(ctl *control.Control, rt *router.Router, opts Options) *Server {
 	opts = opts.withDefaults()
-	s := &Server{control: ctl, router: rt, opts: opts, log: opts.Log, agent: "skep/" + opts.Version}
+	s := &Server{control: ctl, router: rt, opts: opts, log: opts.Log, agent: "skep/" + opts.Version, nonces: newNonces()}
 	s.judge = s.mayRepo
 	bulk := func(places int) *pool {
 		perCaller, perRepo := opts.MaxPerCaller, opts.MaxPerRepo

@@ -88,7 +88,7 @@ func (q *Quarantine) checkLinks(s *Store) error {
 	for _, l := range q.Outside {
 		at, ok := s.Find(l.OID)
 		if !ok {
-			return fmt.Errorf("missing object %s, which %s names: %w", l.OID, q.describe(l.From), errkind.Invalid)
+			return &MissingError{OID: l.OID, By: q.describe(l.From)}
 		}
 		if k := s.Kind(at); l.Kind != 0 && k != l.Kind {
 			return fmt.Errorf("object %s is a %s, but %s names it as a %s: %w",
@@ -97,6 +97,19 @@ func (q *Quarantine) checkLinks(s *Store) error {
 	}
 	return nil
 }
+
+// MissingError says that a pack names an object that neither it nor the store has.
+type MissingError struct {
+	OID git.OID
+	By  string // what names it: "commit 1234…"
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("missing object %s, which %s names: %v", e.OID, e.By, errkind.Invalid)
+}
+
+// Unwrap gives the kind.
+func (e *MissingError) Unwrap() error { return errkind.Invalid }
 
 // describe words one of the pack's objects for the person who pushes: "commit 1234…".
 func (q *Quarantine) describe(o git.OID) string {

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"io"
+	"time"
 
 	"github.com/skep-dev/skep/internal/git"
 )
@@ -96,7 +97,8 @@ func AdvertiseReceive(w io.Writer, v View, http bool, opts ReceiveOptions) error
 	return pw.Send()
 }
 
-func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) {
+// advertiseReceive returns the nonce that it gave out, if it did.
+func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) (nonce string) {
 	if opts.Version == V1 {
 		pw.Line("version 1")
 	}
@@ -109,6 +111,9 @@ func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) {
 	if !c.noPushOptions {
 		caps += " push-options"
 	}
+	if nonce = opts.newNonce(time.Now()); nonce != "" {
+		caps += " push-cert=" + nonce
+	}
 	if s := sessionOf(c, opts.Session); s != "" {
 		caps += " session-id=" + s
 	}
@@ -118,6 +123,7 @@ func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) {
 		refs = shown(refs, c.receiveHides)
 	}
 	a.all(refs)
+	return nonce
 }
 
 // sessionOf is the session ID that clients are told, if the repository's owner wants that and there is one.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -16,6 +17,11 @@ type commands struct {
 
 	reportStatus, sideBand, atomic, quiet, pushOptions bool
 	options                                            []string
+
+	certText    []byte
+	cert        *PushCert
+	certOptions []string // the push options that it signs
+	said        Said
 }
 
 // command is one reference to move.
@@ -49,9 +55,6 @@ func readCommands(pr *PktReader) (*commands, error) {
 			}
 			continue
 		}
-		if bytes.HasPrefix(b, []byte("push-cert\x00")) {
-			return c, refuse(errkind.Unsupported, "receive-pack: signed pushes are not supported")
-		}
 		line, caps, found := bytes.Cut(b, []byte{0})
 		if found && first {
 			if err := c.capabilities(caps); err != nil {
@@ -59,6 +62,15 @@ func readCommands(pr *PktReader) (*commands, error) {
 			}
 		}
 		first = false
+		if string(line) == "push-cert" && c.cert == nil {
+			if err := c.certLines(pr); err != nil {
+				return c, err
+			}
+			continue
+		}
+		if c.cert != nil {
+			return c, refuse(errkind.Invalid, "receive-pack: commands beside a push certificate, which does not sign them")
+		}
 		if err := c.command(line); err != nil {
 			return c, err
 		}
@@ -89,6 +101,9 @@ func (c *commands) capabilities(caps []byte) error {
 		case "push-options":
 			c.pushOptions = true
 		default:
+			if key, value, ok := strings.Cut(string(word), "="); ok && key != "server-option" {
+				_ = c.said.note(key, value) // which has room for these
+			}
 			if format, ok := bytes.CutPrefix(word, []byte("object-format=")); ok && string(format) != "sha1" {
 				return refuse(errkind.Unsupported, "receive-pack: unsupported object format '%s'", clip(format, 40))
 			}

@@ -34,7 +34,7 @@ type Config struct {
 	uploadHides, receiveHides []hideRule
 
 	noAtomic, noPushOptions bool
-	nonceSlop               time.Duration
+	nonceSlop               time.Duration // 0: the constant; negative: none
 }
 
 const (
@@ -199,7 +199,9 @@ func (c *Config) setTreeDepth(value string) error {
 }
 
 func (c *Config) setNonceSlop(value string) (err error) {
-	c.nonceSlop, err = parseSeconds(value)
+	if c.nonceSlop, err = parseSeconds(value); c.nonceSlop == 0 {
+		c.nonceSlop = -1
+	}
 	return err
 }
 

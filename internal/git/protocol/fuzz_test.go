@@ -53,6 +53,7 @@ func tiny(tb testing.TB) (*repo, []git.OID) {
 
 func FuzzUploadPackRequest(f *testing.F) {
 	r, commits := tiny(f)
+	r.configure("uploadpack.allowRefInWant=true", "uploadpack.allowSidebandAll=true", "uploadpack.hideRefs=refs/heads/old")
 	a, b, c := commits[0].String(), commits[1].String(), commits[2].String()
 	for _, lines := range [][]string{
 		{"command=ls-refs", "0001", "peel", "symrefs", "ref-prefix refs/heads/", "0000"},
@@ -61,7 +62,9 @@ func FuzzUploadPackRequest(f *testing.F) {
 		{"command=fetch", "0001", "want " + c, "deepen 1", "done", "0000"},
 		{"command=fetch", "0001", "want " + c, "shallow " + b, "deepen-since 1", "filter blob:none", "done", "0000"},
 		{"command=fetch", "0001", "want " + c, "deepen-not old", "include-tag", "done", "0000"},
-		{"command=object-info", "0001", "size", "oid " + c, "0000"},
+		{"command=object-info", "server-option=a", "session-id=b", "0001", "size", "oid " + c, "0000"},
+		{"command=fetch", "0001", "want-ref refs/heads/main", "want-ref HEAD", "sideband-all", "deepen 1", "done", "0000"},
+		{"command=fetch", "0001", "want " + c, "filter combine:sparse:oid=main:dir%2ffile+object:type=blob", "done", "0000"},
 	} {
 		f.Add(byte(2), []byte(pkts(lines...)))
 	}
@@ -113,7 +116,6 @@ func checkAnswer(t *testing.T, out []byte, err error) {
 func FuzzReceivePackCommands(f *testing.F) {
 	_, commits := tiny(f)
 	zero, b, c := git.ZeroOID.String(), commits[1].String(), commits[2].String()
-	emptyPack := "PACK\x00\x00\x00\x02\x00\x00\x00\x00\x02\x9d\x08\x82\x3b\xd8\xa8\xea\xb5\x10\xad\x6a\xc7\x5c\x82\x3c\xfd\x3e\xd3\x1e"
 	for _, lines := range [][]string{
 		{b + " " + c + ` refs/heads/old\0report-status-v2 side-band-64k`, "0000"},
 		{zero + " " + c + ` refs/heads/new\0report-status atomic`, zero + " " + c + " refs/heads/new", "0000"},
@@ -123,11 +125,13 @@ func FuzzReceivePackCommands(f *testing.F) {
 	} {
 		f.Add([]byte(pkts(lines...) + emptyPack))
 	}
+	f.Add([]byte(certPkts(`push-cert\0report-status push-options`, "certificate version 0.1", "pusher a 1 +0000", "nonce 1-abc", "push-option a", "",
+		zero+" "+c+" refs/heads/new", "-----BEGIN SSH SIGNATURE-----", "AAAA", "-----END SSH SIGNATURE-----", "push-cert-end", "0000", "a", "0000") + emptyPack))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r, _ := tiny(t)
 		before := r.View().Objects.Len()
 		var out bytes.Buffer
-		err := protocol.ReceivePack(t.Context(), r, bytes.NewReader(in), &out, protocol.ReceiveOptions{Stateless: true})
+		err := protocol.ReceivePack(t.Context(), r, bytes.NewReader(in), &out, protocol.ReceiveOptions{Stateless: true, NonceSeed: []byte("seed")})
 		checkAnswer(t, out.Bytes(), err)
 		// Whatever was asked for, what stands is sound.
 		v := r.View()

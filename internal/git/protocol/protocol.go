@@ -119,7 +119,8 @@ type UpdateOptions struct {
 	Writer
 	Atomic      bool
 	PushOptions []string
-	Message     string // for the reflog: "push"
+	Cert        *PushCert // of a signed push, else nil
+	Message     string    // for the reflog: "push"
 }
 
 // Writer is who moves references.
@@ -129,7 +130,7 @@ type Writer struct {
 	May func(name git.RefName, how Move) error
 	// Log is told of updates that are about to be done and writes them down; its error refuses them all. What it returns is told
 	// of those that then were not done, and why. nil: nobody does.
-	Log func(ctx context.Context, updates []git.RefUpdate, pushOptions []string) (undone func([]git.RefUpdate, error), err error)
+	Log func(ctx context.Context, updates []git.RefUpdate, opts UpdateOptions) (undone func([]git.RefUpdate, error), err error)
 	// Judge is asked about each update that no other rule has refused, with the objects that there would be then. Its error is
 	// what the client reads. nil allows everything.
 	Judge func(ctx context.Context, u git.RefUpdate, objects *odb.Store) error
@@ -155,8 +156,13 @@ type ReceiveOptions struct {
 	Agent     string
 	Writer    Writer
 	MayStore  func() error // asked before a pack is read; its error refuses the push. nil: always
-	Said      func(Said)   // as in UploadOptions
-	Session   string       // as in UploadOptions
+	// NonceSeed makes nonces for signed pushes, with Place, the repository's name; nil: signed pushes are not asked for.
+	NonceSeed []byte
+	Place     string
+	// Verify checks the signature of a push certificate; nil: none can be checked. An error ends the push.
+	Verify  func(ctx context.Context, c *PushCert) (Signature, error)
+	Said    func(Said) // as in UploadOptions
+	Session string     // as in UploadOptions
 }
 
 // Said is what a client says of itself with a request. It may say anything.

@@ -27,7 +27,7 @@ func ReceivePack(ctx context.Context, rc Receiver, in io.Reader, out io.Writer, 
 	defer p.pr.Close()
 	defer p.pw.Close()
 	if !opts.Stateless {
-		advertiseReceive(p.pw, rc.View(), opts)
+		p.nonce = advertiseReceive(p.pw, rc.View(), opts)
 		if err := p.pw.Send(); err != nil {
 			return err
 		}
@@ -80,11 +80,25 @@ type push struct {
 	pw   *PktWriter
 	mux  *muxer
 	cmds *commands
+
+	nonce string // that this connection gave out
 }
 
 func (p *push) run(ctx context.Context) error {
+	if p.opts.Said != nil {
+		p.opts.Said(p.cmds.said)
+	}
 	warnings := p.cmds.judge(p.rc.View())
 	q, unpackErr := p.unpack(ctx)
+	if unpackErr == nil {
+		unpackErr = p.checkCert(ctx)
+	}
+	if _, missing := errors.AsType[*odb.MissingError](unpackErr); missing && p.cmds.shallows > 0 {
+		// Git would have to cut its own history short there. It says so of the references, and not of the pack.
+		p.mux.Progress(publicText(unpackErr) + "\n")
+		p.cmds.refuseAll("shallow update not allowed")
+		unpackErr = nil
+	}
 	for _, w := range warnings {
 		p.mux.Progress(w)
 	}
@@ -153,7 +167,7 @@ func (p *push) update(ctx context.Context, q *odb.Quarantine) error {
 		q = nil // nothing was missing: a reference to what is there already
 	}
 	errs, err := p.rc.Update(ctx, q, updates, UpdateOptions{
-		Writer: p.opts.Writer, Atomic: p.cmds.atomic, PushOptions: p.cmds.options, Message: "push",
+		Writer: p.opts.Writer, Atomic: p.cmds.atomic, PushOptions: p.cmds.options, Cert: p.cmds.cert, Message: "push",
 	})
 	if err == nil && len(errs) != len(updates) {
 		err = fmt.Errorf("update answered %d of %d references", len(errs), len(updates))

@@ -31,6 +31,8 @@ type repo struct {
 	t    testing.TB
 	deny func(git.RefUpdate) error // may be nil
 
+	receive protocol.ReceiveOptions // of pushes; versions and the like are the transport's
+
 	mu     sync.Mutex
 	config *protocol.Config
 	view   protocol.View
@@ -167,6 +169,12 @@ func load(tb testing.TB, dir string) *repo {
 	return r
 }
 
+func (r *repo) receiveOptions(v protocol.Version, stateless bool) protocol.ReceiveOptions {
+	o := r.receive
+	o.Version, o.Stateless, o.Writer = v, stateless, protocol.Writer{Actor: "alice"}
+	return o
+}
+
 // move sets a reference as a push would, its old value whatever it is.
 func (r *repo) move(name git.RefName, to git.OID) {
 	r.t.Helper()
@@ -237,7 +245,7 @@ func (r *repo) handler(opts protocol.UploadOptions) http.Handler {
 		o := opts
 		o.Version, o.Stateless = v, true
 		if service == protocol.ServiceReceivePack {
-			r.end(protocol.AdvertiseReceive(w, r.View(), true, protocol.ReceiveOptions{Version: v, Stateless: true}))
+			r.end(protocol.AdvertiseReceive(w, r.View(), true, r.receiveOptions(v, true)))
 		} else {
 			r.end(protocol.AdvertiseUpload(w, r.View(), true, o))
 		}
@@ -260,7 +268,7 @@ func (r *repo) handler(opts protocol.UploadOptions) http.Handler {
 	})
 	mux.HandleFunc("POST /repo.git/git-receive-pack", func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
-		r.end(protocol.ReceivePack(req.Context(), r, body(req), w, protocol.ReceiveOptions{Stateless: true, Writer: protocol.Writer{Actor: "alice"}}))
+		r.end(protocol.ReceivePack(req.Context(), r, body(req), w, r.receiveOptions(protocol.V0, true)))
 	})
 	return mux
 }
@@ -354,7 +362,7 @@ func (r *repo) serveConn(ctx context.Context, conn net.Conn, opts protocol.Uploa
 	service, version, _ := strings.Cut(strings.TrimSpace(string(head)), " ")
 	v := protocol.ParseVersion(version)
 	if service == "receive" {
-		return protocol.ReceivePack(ctx, r, conn, conn, protocol.ReceiveOptions{Version: v, Writer: protocol.Writer{Actor: "alice"}})
+		return protocol.ReceivePack(ctx, r, conn, conn, r.receiveOptions(v, false))
 	}
 	opts.Version = v
 	return protocol.UploadPack(ctx, r.View(), conn, conn, opts)
