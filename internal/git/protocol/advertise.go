@@ -62,7 +62,11 @@ func advertiseUpload(pw *PktWriter, v View, opts UploadOptions) {
 func advertiseV2(pw *PktWriter, c *Config, opts UploadOptions) {
 	pw.Line("version 2")
 	pw.Line("agent=", agentOr(opts.Agent))
-	pw.Line("ls-refs=unborn")
+	if c.hideUnborn {
+		pw.Line("ls-refs")
+	} else {
+		pw.Line("ls-refs=unborn")
+	}
 	fetch := "fetch=shallow wait-for-done"
 	if !c.noFilter {
 		fetch += " filter"

@@ -156,13 +156,13 @@ func encodeBoundary(shallow, unshallow []git.OID) []byte {
 	return b
 }
 
-// appendBoundary writes the lists as a client reads them.
+// appendBoundary writes the lists as git does: lines without a line feed.
 func appendBoundary(pw *PktWriter, shallow, unshallow []git.OID) {
 	for _, o := range shallow {
-		pw.Line("shallow ", o.String())
+		pw.text("shallow ", o.String())
 	}
 	for _, o := range unshallow {
-		pw.Line("unshallow ", o.String())
+		pw.text("unshallow ", o.String())
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 //
 // It does not change once a View has it.
 type Config struct {
+	noUnborn, hideUnborn bool // ls-refs says nothing of an unborn HEAD; or does, and does not advertise it
+
 	noFilter     bool
 	filters      map[string]bool // by name, those that are allowed or not; others are as noFilters says
 	noFilters    bool
@@ -70,6 +72,7 @@ func ParseConfig(lines []string) (*Config, error) {
 
 // variables are the keys, in lower case. The comment of each is in docs/reference/git-protocol.md.
 var variables = map[string]func(c *Config, value string) error{
+	"lsrefs.unborn":                       (*Config).setUnborn,
 	"uploadpack.allowfilter":              not(func(c *Config) *bool { return &c.noFilter }),
 	"uploadpackfilter.allow":              not(func(c *Config) *bool { return &c.noFilters }),
 	"uploadpackfilter.tree.maxdepth":      (*Config).setTreeDepth,
@@ -187,6 +190,16 @@ func (c *Config) setAnyWant(value string) error {
 	on, err := parseBool(value)
 	c.anyWant, c.noTipWant, c.noReachableWant = on, !on, !on
 	return err
+}
+
+func (c *Config) setUnborn(value string) error {
+	switch value {
+	case "advertise", "allow", "ignore":
+	default:
+		return fmt.Errorf("%q is none of advertise, allow and ignore: %w", clip(value, 80), errkind.Invalid)
+	}
+	c.noUnborn, c.hideUnborn = value == "ignore", value != "advertise"
+	return nil
 }
 
 func (c *Config) setTreeDepth(value string) error {

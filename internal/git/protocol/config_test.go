@@ -18,6 +18,8 @@ func TestParseConfig(t *testing.T) {
 		{[]string{"uploadpack.allowFilter=false", "UPLOADPACK.ALLOWFILTER=TRUE", "uploadpack.allowFilter=", "uploadpack.allowFilter=2"}, nil},
 		{[]string{"uploadpackfilter.sparse:oid.allow=no", "uploadpackfilter.tree.maxDepth=3"}, nil},
 		{[]string{"transfer.hideRefs=refs/a=b", "transfer.hideRefs=!refs/a", "receive.hideRefs=^refs/c/"}, nil},
+		{[]string{"lsrefs.unborn=allow", "lsrefs.unborn=ignore"}, nil},
+		{[]string{"lsrefs.unborn=true"}, errkind.Invalid},
 		{[]string{"uploadpack.keepAlive=0", "receive.keepAlive=30"}, nil},
 		{[]string{"uploadpack.allowFilter"}, errkind.Invalid},
 		{[]string{"uploadpack.allowFilter=perhaps"}, errkind.Invalid},

@@ -112,7 +112,7 @@ func TestGitIsToldWhichFiltersAreNotAllowed(t *testing.T) {
 		{[]string{"uploadpackfilter.allow=0", "uploadpackfilter.tree.maxDepth=2"}, "tree:2", ""},
 		{nil, "sparse:oid=main:nothing", "unable to access sparse blob in 'main:nothing'"},
 		{nil, "sparse:oid=" + hidden, "unable to access sparse blob"},
-		{nil, "sparse:oid=main", "unable to access sparse blob"},
+		{nil, "sparse:oid=main", "unable to parse sparse filter data in"},
 	}
 	for _, w := range r.ways(t, protocol.UploadOptions{}) {
 		if w.name == "pipe v1" || w.name == "http v2" {

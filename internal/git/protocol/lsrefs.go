@@ -122,7 +122,7 @@ func (r *lsRefsRequest) head(pw *PktWriter, v View) {
 	switch head, born := v.head(); {
 	case born:
 		r.ref(pw, head, v.Refs.Head)
-	case head.OID.IsZero() && r.unborn && r.symrefs && v.Refs.Head != "":
+	case head.OID.IsZero() && r.unborn && !v.config().noUnborn && r.symrefs && v.Refs.Head != "":
 		pw.Line("unborn HEAD symref-target:", string(v.Refs.Head))
 	}
 }

@@ -194,6 +194,15 @@ func (p *PktWriter) Line(parts ...string) {
 	p.seal(at)
 }
 
+// text is Line without the line feed.
+func (p *PktWriter) text(parts ...string) {
+	at := p.open()
+	for _, s := range parts {
+		p.buf = append(p.buf, s...)
+	}
+	p.seal(at)
+}
+
 // Flush writes a flush packet.
 func (p *PktWriter) Flush() { p.special("0000") }
 

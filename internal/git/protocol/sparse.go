@@ -23,12 +23,17 @@ func (v View) ResolveFilter(ctx context.Context, f *revwalk.Filter) error {
 			}
 		}
 		if err == nil {
-			obj, readErr := v.Objects.Read(o)
-			if err = readErr; err == nil && obj.Kind == git.Blob {
+			var obj git.Object
+			obj, err = v.Objects.Read(o)
+			switch {
+			case err != nil:
+			case obj.Kind != git.Blob:
+				return o, nil, refuse(errkind.Invalid, "upload-pack: unable to parse sparse filter data in %s", o)
+			default:
 				return o, obj.Data, nil
 			}
 		}
-		if err != nil && errkind.Of(err) == errkind.Internal {
+		if errkind.Of(err) == errkind.Internal {
 			return o, nil, err
 		}
 		return o, nil, refuse(errkind.NotFound, "upload-pack: unable to access sparse blob in '%s'", clip(name, 120))

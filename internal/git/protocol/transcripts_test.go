@@ -131,7 +131,7 @@ func play(t *testing.T, src, head string, request []string) string {
 }
 
 // sidebandAll are lines that are on band 1 and neither in a pack nor in a report.
-var sidebandAll = regexp.MustCompile(`\A\x01[a-zA-Z-]{4,}[^\n]*\n\z|\A\x01(ACK|NAK)[^\n]*\n\z`)
+var sidebandAll = regexp.MustCompile(`\A\x01([a-zA-Z-]{4,} ?[0-9a-f]*|(ACK|NAK)[^\n]*|[0-9a-f]{40} [^\n]*)\n?\z`)
 
 var deltas = regexp.MustCompile(`\(delta \d+\)`)
 
@@ -218,7 +218,7 @@ func render(t *testing.T, src string, answer []byte) string {
 			t.Fatalf("answer %q: %v", answer, err)
 		}
 		if k == protocol.PktData && packed == nil && sidebandAll.Match(p) {
-			fmt.Fprintf(&b, "< 1 %s", p[1:])
+			fmt.Fprintf(&b, "< 1 %s\n", bytes.TrimSuffix(p[1:], []byte("\n")))
 			continue
 		}
 		if k == protocol.PktData && len(p) > 0 && p[0] == 1 {
