@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/skep-dev/skep/internal/auth"
 	"github.com/skep-dev/skep/internal/control"
 	"github.com/skep-dev/skep/internal/git"
@@ -116,3 +118,12 @@ var ParseEventCursor = parseEventCursor
 
 // StatusOf is the status of a kind of failure, for the reference.
 var StatusOf = problem.Status
+
+// VerifySSH checks a signature's blob and returns the fingerprint of the key that made it.
+func VerifySSH(blob, text []byte) (fingerprint string, err error) {
+	key, err := verifySSH(blob, text)
+	if err != nil {
+		return "", err
+	}
+	return ssh.FingerprintSHA256(key), nil
+}

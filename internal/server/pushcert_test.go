@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -75,6 +77,59 @@ func TestSignedPushes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// sshSignature signs a text with a new key, for what namespace says.
+func sshSignature(tb testing.TB, kind, namespace, text string) []byte {
+	tb.Helper()
+	key := filepath.Join(tb.TempDir(), "key")
+	if out, err := exec.CommandContext(tb.Context(), "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", key).CombinedOutput(); err != nil {
+		tb.Fatalf("ssh-keygen: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(tb.Context(), "ssh-keygen", "-Y", "sign", "-n", namespace, "-f", key)
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	block, _ := pem.Decode(out)
+	return block.Bytes
+}
+
+// TestSSHSignatures: only what was signed as a push, and nothing else, is good.
+func TestSSHSignatures(t *testing.T) {
+	for _, kind := range []string{"ed25519", "ecdsa", "rsa"} {
+		sig := sshSignature(t, kind, "git", "text")
+		if _, err := server.VerifySSH(sig, []byte("text")); err != nil {
+			t.Errorf("%s: a good signature: %v", kind, err)
+		}
+		bad := map[string]func() ([]byte, string){
+			"another text":      func() ([]byte, string) { return sig, "texts" },
+			"another namespace": func() ([]byte, string) { return sshSignature(t, kind, "file", "text"), "text" },
+			"cut short":         func() ([]byte, string) { return sig[:len(sig)-1], "text" },
+			"nothing":           func() ([]byte, string) { return nil, "text" },
+			"a changed bit": func() ([]byte, string) {
+				s := slices.Clone(sig)
+				s[len(s)-1] ^= 1
+				return s, "text"
+			},
+		}
+		for name, make := range bad {
+			blob, text := make()
+			if key, err := server.VerifySSH(blob, []byte(text)); !errors.Is(err, errkind.Invalid) {
+				t.Errorf("%s, %s: %q, %v, want errkind.Invalid", kind, name, key, err)
+			}
+		}
+	}
+}
+
+func FuzzSSHSignature(f *testing.F) {
+	f.Add(sshSignature(f, "ed25519", "git", "text"), []byte("text"))
+	f.Fuzz(func(t *testing.T, blob, text []byte) {
+		if key, err := server.VerifySSH(blob, text); (key == "") == (err == nil) {
+			t.Errorf("VerifySSH = %q, %v", key, err)
+		}
+	})
 }
 
 // TestGitConfigOfARepository: what its owner sets over REST is what git finds.
