@@ -114,8 +114,8 @@ func TestSSHSignatures(t *testing.T) {
 				return s, "text"
 			},
 		}
-		for name, make := range bad {
-			blob, text := make()
+		for name, sign := range bad {
+			blob, text := sign()
 			if key, err := server.VerifySSH(blob, []byte(text)); !errors.Is(err, errkind.Invalid) {
 				t.Errorf("%s, %s: %q, %v, want errkind.Invalid", kind, name, key, err)
 			}

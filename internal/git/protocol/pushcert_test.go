@@ -3,6 +3,7 @@ package protocol_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,8 +41,10 @@ func signer(t *testing.T, repos ...string) func(context.Context, *protocol.PushC
 		}
 		cmd := exec.CommandContext(ctx, "ssh-keygen", "-Y", "verify", "-n", "git", "-I", "alice", "-f", allowed, "-s", sig)
 		cmd.Stdin = bytes.NewReader(c.Payload)
-		if cmd.Run() != nil {
+		if err := cmd.Run(); errors.As(err, new(*exec.ExitError)) {
 			return protocol.Signature{Status: protocol.SignatureBad}, nil
+		} else if err != nil {
+			return protocol.Signature{}, err
 		}
 		return protocol.Signature{Status: protocol.SignatureGood, Signer: "alice", Key: "key"}, nil
 	}
