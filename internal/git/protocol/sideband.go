@@ -64,6 +64,8 @@ func newMuxer(out io.Writer, most int, every time.Duration) *muxer {
 		m.every = keepAliveAfter
 	}
 	if most > 0 && every >= 0 {
+		m.mu.Lock() // tick uses the timer
+		defer m.mu.Unlock()
 		m.timer = time.AfterFunc(m.every, m.tick)
 	}
 	return m
