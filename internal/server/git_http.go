@@ -202,14 +202,16 @@ func (s *Server) advertiseReceive(c *call, r *http.Request, p gitPath) error {
 }
 
 func (s *Server) uploadOptions(c *call, r *http.Request) protocol.UploadOptions {
-	return protocol.UploadOptions{Version: gitVersion(r), Stateless: true, Agent: s.agent, Session: c.id, Said: s.logSaid(r.Context(), c)}
+	o := s.uploadOver(r.Context(), c, gitVersion(r))
+	o.Stateless = true
+	return o
 }
 
 func (s *Server) receiveOptions(c *call, r *http.Request, w protocol.Writer) protocol.ReceiveOptions {
-	return protocol.ReceiveOptions{
-		Version: gitVersion(r), Stateless: true, Agent: s.agent, Writer: w, Session: c.id, Said: s.logSaid(r.Context(), c),
-		NonceSeed: s.nonces, Place: noncePlace(r), Verify: s.verifyPush(c.principal),
-	}
+	p, _ := parseGitPath(r.URL.Path)
+	o := s.receiveOver(r.Context(), c, p, gitVersion(r))
+	o.Stateless, o.Writer = true, w
+	return o
 }
 
 func gitVersion(r *http.Request) protocol.Version {

@@ -99,3 +99,16 @@ func (s *Server) awaitRepo(ctx context.Context, c *call, p gitPath, otherwise er
 	}
 	return control.Repo{}, otherwise
 }
+
+// uploadOver are the options of a fetch, of whatever transport.
+func (s *Server) uploadOver(ctx context.Context, c *call, v protocol.Version) protocol.UploadOptions {
+	return protocol.UploadOptions{Version: v, Agent: s.agent, Session: c.id, Said: s.logSaid(ctx, c)}
+}
+
+// receiveOver are those of a push.
+func (s *Server) receiveOver(ctx context.Context, c *call, p gitPath, v protocol.Version) protocol.ReceiveOptions {
+	return protocol.ReceiveOptions{
+		Version: v, Agent: s.agent, Session: c.id, Said: s.logSaid(ctx, c),
+		NonceSeed: s.nonces, Place: p.noncePlace(), Verify: s.verifyPush(c.principal),
+	}
+}

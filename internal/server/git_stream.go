@@ -134,10 +134,9 @@ func (s *Server) sendStream(ctx context.Context, c *call, p gitPath, st Stream) 
 	if st.Service == UploadArchive {
 		return protocol.UploadArchive(ctx, cell.View(), st.In, st.Out)
 	}
-	return cell.UploadPack(ctx, st.In, st.Out, protocol.UploadOptions{
-		Version: st.Version, Agent: s.agent,
-		MayFetch: func() error { return s.mayFetch(ctx, c, repo) },
-	})
+	o := s.uploadOver(ctx, c, st.Version)
+	o.MayFetch = func() error { return s.mayFetch(ctx, c, repo) }
+	return cell.UploadPack(ctx, st.In, st.Out, o)
 }
 
 // mayFetch makes a conversation a fetch once objects are asked for, and counts each time that they are: over HTTP these are requests.
@@ -172,7 +171,7 @@ func (s *Server) receiveStream(ctx context.Context, c *call, p gitPath, st Strea
 		return err
 	}
 	c.body.limit = s.opts.MaxPackBytes
-	return protocol.ReceivePack(ctx, r, st.In, st.Out, protocol.ReceiveOptions{Version: st.Version, Agent: s.agent})
+	return protocol.ReceivePack(ctx, r, st.In, st.Out, s.receiveOver(ctx, c, p, st.Version))
 }
 
 // streamReceiver is the repository that a stream pushes to. Until the client says what it pushes, the repository need not be there.

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -28,11 +27,8 @@ func newNonces() []byte {
 	return seed
 }
 
-// noncePlace is the repository that a nonce is good for: that of the request's path, whether it exists or not.
-func noncePlace(r *http.Request) string {
-	p, _ := parseGitPath(r.URL.Path)
-	return strings.ToLower(p.tenant + "/" + p.name)
-}
+// noncePlace is the repository that a nonce is good for: that of the path, whether it exists or not.
+func (p gitPath) noncePlace() string { return strings.ToLower(p.tenant + "/" + p.name) }
 
 // logSaid writes down what a client says of itself, for whoever looks for one request.
 func (s *Server) logSaid(ctx context.Context, c *call) func(protocol.Said) {

@@ -40,7 +40,8 @@ func UploadArchive(ctx context.Context, v View, in io.Reader, out io.Writer) err
 	if err := pw.Send(); err != nil {
 		return err
 	}
-	mux := newMuxer(out, sideBand64k)
+	v = v.forUpload()
+	mux := newMuxer(out, sideBand64k, v.config().uploadKeepAlive)
 	defer mux.Abort()
 	mux.beginBands()
 	a := archiveRequest{view: v, mux: mux, format: archive.Tar}
