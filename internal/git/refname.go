@@ -14,7 +14,7 @@ type RefName string
 const HEAD RefName = "HEAD"
 
 // maxRefName bounds a name's length: git's own limit is what a file system allows, and a pkt-line holds 65516 bytes.
-const maxRefName = 1024
+const maxRefName = 4000
 
 const (
 	branchPrefix = "refs/heads/"

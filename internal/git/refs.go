@@ -16,8 +16,10 @@ type Ref struct {
 // Refs is one immutable state of a repository's references: sorted by name, HEAD apart. The zero Refs is empty.
 type Refs struct {
 	// Head is the branch that HEAD names. It need not exist: HEAD is then unborn.
-	Head RefName
-	list []Ref
+	Head     RefName
+	list     []Ref
+	detached OID                 // what HEAD names when it names no branch
+	symbolic map[RefName]RefName // what other symbolic references name
 }
 
 // NewRefs makes a state from references sorted by name. It keeps list, which the caller gives up.
@@ -43,8 +45,16 @@ func (r *Refs) Get(name RefName) (Ref, bool) {
 	return r.list[i], true
 }
 
-// HeadRef returns the reference that HEAD names, unless HEAD is unborn.
-func (r *Refs) HeadRef() (Ref, bool) { return r.Get(r.Head) }
+// HeadRef returns the reference that HEAD names, unless HEAD is unborn. One without a name is a detached HEAD.
+func (r *Refs) HeadRef() (Ref, bool) {
+	if !r.detached.IsZero() {
+		return Ref{OID: r.detached}, true
+	}
+	return r.Get(r.Head)
+}
+
+// Target returns what a symbolic reference other than HEAD names, or nothing.
+func (r *Refs) Target(name RefName) RefName { return r.symbolic[name] }
 
 // Prefix returns the references whose names start with p, in order. The caller does not change the slice.
 func (r *Refs) Prefix(p string) []Ref {
@@ -84,11 +94,31 @@ func (r *Refs) With(changes []Ref) *Refs {
 		}
 		rest = rest[i:]
 	}
-	return &Refs{Head: r.Head, list: append(out, rest...)}
+	next := *r
+	next.list = append(out, rest...)
+	return &next
 }
 
 // WithHead returns a new state whose HEAD names another branch.
-func (r *Refs) WithHead(head RefName) *Refs { return &Refs{Head: head, list: r.list} }
+func (r *Refs) WithHead(head RefName) *Refs {
+	next := *r
+	next.Head, next.detached = head, OID{}
+	return &next
+}
+
+// WithDetachedHead returns a new state whose HEAD names an object and no branch.
+func (r *Refs) WithDetachedHead(o OID) *Refs {
+	next := *r
+	next.Head, next.detached = "", o
+	return &next
+}
+
+// WithSymbolic returns a new state in which these of the references name others. It keeps the map, which the caller gives up.
+func (r *Refs) WithSymbolic(symbolic map[RefName]RefName) *Refs {
+	next := *r
+	next.symbolic = symbolic
+	return &next
+}
 
 func (r *Refs) search(name RefName) (int, bool) {
 	i := sort.Search(len(r.list), func(i int) bool { return r.list[i].Name >= name })

@@ -32,7 +32,7 @@ func TestParseRefNameAgainstGit(t *testing.T) {
 		}
 	}
 	// These are good names for git, but nothing that a client may create.
-	for _, n := range []string{"heads/main", "a/b", "HEAD", "xrefs/a", "refs/heads/" + strings.Repeat("a", 2000)} {
+	for _, n := range []string{"heads/main", "a/b", "HEAD", "xrefs/a", "refs/heads/" + strings.Repeat("a", 4000)} {
 		if _, err := git.ParseRefName(n); !errors.Is(err, errkind.Invalid) {
 			t.Errorf("ParseRefName(%q) = %v, want errkind.Invalid", n, err)
 		}

@@ -31,6 +31,9 @@ type Graph struct {
 
 	ids   *idTable
 	grown *growth
+
+	cut   map[git.OID]bool   // commits whose parents the store does not have: see NewShallowGraph
+	lacks map[uint32]git.OID // commits of such a store that lack a parent all the same; nil: none may
 }
 
 // growth says which graph is the one that may append to the arrays that it shares with earlier graphs: the longest.
@@ -47,23 +50,37 @@ func NewGraph(s *odb.Store, prev *Graph) (*Graph, error) {
 		old = len(prev.store.Packs())
 		g.inherit(prev)
 	}
-	first, more := g.Len(), 0
-	for _, p := range s.Packs()[old:] {
-		more += p.CommitCount()
-	}
-	g.reserve(more)
-	for i, p := range s.Packs()[old:] {
-		g.addCommits(old+i, p)
-	}
-	for i, p := range s.Packs()[old:] {
-		if err := g.addParents(old+i, p); err != nil {
-			return nil, err
-		}
-	}
-	if err := g.addOrder(first); err != nil {
+	if err := g.build(old); err != nil {
 		return nil, err
 	}
 	return g, nil
+}
+
+// build adds the packs from old on.
+func (g *Graph) build(old int) error {
+	first, more := g.Len(), 0
+	packs := g.store.Packs()[old:]
+	for _, p := range packs {
+		more += p.CommitCount()
+	}
+	g.reserve(more)
+	for i, p := range packs {
+		g.addCommits(old+i, p)
+	}
+	for i, p := range packs {
+		if err := g.addParents(old+i, p); err != nil {
+			return err
+		}
+	}
+	return g.addOrder(first)
+}
+
+// NewShallowGraph is NewGraph for a store whose history may end: at the commits of cut, which then have no parents. Another
+// commit may lack a parent too, as those do that nothing leads to and that git has begun to remove; a plan that has to send such a
+// one fails.
+func NewShallowGraph(s *odb.Store, cut map[git.OID]bool) (*Graph, error) {
+	g := &Graph{store: s, from: []uint32{0}, ids: newIDTable(), grown: &growth{}, cut: cut, lacks: map[uint32]git.OID{}}
+	return g, g.build(0)
 }
 
 // samePacks reports whether the new list of packs starts with the old one.
@@ -125,8 +142,15 @@ func (g *Graph) addParents(i int, p *pack.Pack) error {
 			continue // it counts in an earlier pack
 		}
 		next++
+		if g.cut[p.OID(row.Pos)] {
+			row.Parents = nil
+		}
 		for _, o := range row.Parents {
 			parent, ok := g.find(o)
+			if !ok && g.lacks != nil {
+				g.lacks[next-1] = o
+				continue
+			}
 			if !ok {
 				return fmt.Errorf("commit %s has no parent %s in the store", p.OID(row.Pos), o)
 			}

@@ -199,8 +199,15 @@ func (pl *planner) findCommits(ctx context.Context) error {
 	pl.haves = append(pl.haves, pl.unshallow...)
 	p.markAll(pl.haves, markHave)
 	pl.painter = p
-	pl.send, err = p.missing(ctx)
-	return err
+	if pl.send, err = p.missing(ctx); err != nil || len(pl.g.lacks) == 0 {
+		return err
+	}
+	for _, c := range pl.send {
+		if parent, ok := pl.g.lacks[c]; ok && p.marks[c]&cutWant == 0 {
+			return fmt.Errorf("commit %s has no parent %s in the store", pl.g.oid(c), parent)
+		}
+	}
+	return nil
 }
 
 // addObjects adds the commits, their trees and blobs, and what was asked for one by one.

@@ -95,7 +95,8 @@ func (g *Graph) AheadBehind(ctx context.Context, a, b git.OID) (ahead, behind in
 	return ahead, behind, nil
 }
 
-// Satisfied reports whether every want is, or has among its ancestors, one of the haves: the end of a negotiation. History
+// Satisfied reports whether every want is, or has among its ancestors, one of the haves or, as in git, a parent of one: the end of a
+// negotiation. History
 // says nothing about wants that are no commits: they do not count. Haves that are no commits say nothing either.
 func (g *Graph) Satisfied(ctx context.Context, wants, haves []git.OID) (bool, error) {
 	const (
@@ -108,6 +109,9 @@ func (g *Graph) Satisfied(ctx context.Context, wants, haves []git.OID) (bool, er
 	for _, o := range haves {
 		if c, err := g.commit(o); err == nil {
 			known[c], lowest, some = yes, min(lowest, g.order[c]), true
+			for _, p := range g.parents(c) { // which whoever has the commit has too
+				known[p], lowest = yes, min(lowest, g.order[p])
+			}
 		}
 	}
 	if !some {

@@ -15,7 +15,7 @@ const Infinite = math.MaxInt32
 
 // deepens reports whether the client asks for other shallow boundaries than it has.
 func (pl *planner) deepens() bool {
-	return pl.r.Depth > 0 && (pl.r.Depth < Infinite || len(pl.r.Shallow) > 0) || !pl.r.Since.IsZero() || len(pl.r.Not) > 0
+	return pl.r.Depth > 0 && (pl.r.Depth < Infinite || len(pl.r.Shallow) > 0 || len(pl.g.cut) > 0) || !pl.r.Since.IsZero() || len(pl.r.Not) > 0
 }
 
 // boundaries works out at which commits the answer's history ends. It fills in the plan's Shallow and Unshallow, and
@@ -25,7 +25,7 @@ func (pl *planner) boundaries(ctx context.Context) (cut []uint32, err error) {
 	switch {
 	case !pl.deepens():
 		return nil, nil
-	case pl.r.Depth >= Infinite:
+	case pl.r.Depth >= Infinite && len(pl.g.cut) == 0:
 		inside = nil // all of them
 	case pl.r.Depth > 0 && pl.r.DeepenRelative:
 		cut, inside, err = pl.g.within(ctx, pl.clientShallow(), pl.r.Depth)
@@ -38,7 +38,7 @@ func (pl *planner) boundaries(ctx context.Context) (cut []uint32, err error) {
 		return nil, err
 	}
 	for _, c := range pl.clientShallow() {
-		if pl.r.Depth >= Infinite || inside.has(c) {
+		if inside == nil || inside.has(c) {
 			pl.unshallow = append(pl.unshallow, c)
 		}
 	}
@@ -69,7 +69,7 @@ func (pl *planner) clientShallow() []uint32 {
 }
 
 // within finds the commits whose shortest way from one of tips has exactly depth steps, and those that are nearer. A root
-// commit at that depth counts as cut like any other, as in git.
+// commit at that depth counts as cut like any other, as in git, and so does one at which the store's own history ends.
 func (g *Graph) within(ctx context.Context, tips []uint32, depth int) (at []uint32, nearer bitset, err error) {
 	seen := g.newBitset()
 	nearer = g.newBitset()
@@ -85,6 +85,10 @@ func (g *Graph) within(ctx context.Context, tips []uint32, depth int) (at []uint
 		}
 		var next []uint32
 		for _, c := range level {
+			if g.cut[g.oid(c)] {
+				at = append(at, c)
+				continue
+			}
 			nearer.add(c)
 			for _, p := range g.parents(c) {
 				if seen.add(p) {
@@ -94,7 +98,7 @@ func (g *Graph) within(ctx context.Context, tips []uint32, depth int) (at []uint
 		}
 		level = next
 	}
-	return level, nearer, nil
+	return append(at, level...), nearer, nil
 }
 
 // selected is the history that Since and Not leave: what is reachable from the wants, and neither from Not nor from a
