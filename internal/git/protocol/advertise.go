@@ -42,7 +42,7 @@ func advertiseUpload(pw *PktWriter, v View, opts UploadOptions) {
 		caps += " no-done"
 	}
 	head, born := v.head()
-	if born {
+	if born && v.Refs.Head != "" {
 		caps += " symref=HEAD:" + string(v.Refs.Head)
 	}
 	if !c.noFilter {
@@ -56,7 +56,7 @@ func advertiseUpload(pw *PktWriter, v View, opts UploadOptions) {
 	if born {
 		a.ref(head)
 	}
-	a.all(v.Refs)
+	a.all(v.Refs, v)
 }
 
 func advertiseV2(pw *PktWriter, c *Config, opts UploadOptions) {
@@ -126,7 +126,7 @@ func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) (nonce string)
 	if len(c.receiveHides) > 0 {
 		refs = shown(refs, c.receiveHides)
 	}
-	a.all(refs)
+	a.all(refs, v)
 	return nonce
 }
 
@@ -145,12 +145,18 @@ type refAdvertiser struct {
 	peel bool
 }
 
-func (a *refAdvertiser) all(refs *git.Refs) {
+func (a *refAdvertiser) all(refs *git.Refs, v View) {
 	for _, r := range refs.List() {
 		a.ref(r)
 	}
+	for _, o := range v.Others {
+		a.line(o, ".have", "")
+	}
 	if a.caps != "" {
 		a.line(git.ZeroOID, "capabilities", "^{}")
+	}
+	for _, o := range v.Shallow {
+		a.pw.Line("shallow ", o.String())
 	}
 	a.pw.Flush()
 }

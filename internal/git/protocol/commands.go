@@ -13,10 +13,10 @@ import (
 // commands is what a push asks for.
 type commands struct {
 	list     []command
-	shallows int // boundary commits of a client that is itself shallow: the store judges its pack by its links
+	shallows []git.OID // boundary commits of a client that is itself shallow
 
-	reportStatus, sideBand, atomic, quiet, pushOptions bool
-	options                                            []string
+	reportStatus, reportMoved, sideBand, atomic, quiet, pushOptions bool
+	options                                                         []string
 
 	certText    []byte
 	cert        *PushCert
@@ -30,6 +30,7 @@ type command struct {
 	name    string // as the client wrote it, which need not be a reference's name
 	refused string // why, in a few words; empty while nothing is against it
 	nothing bool   // deletes what is not there: to git, that is a success
+	moved   []Moved
 }
 
 // readCommands reads up to where the pack starts. With an error come the commands so far, for their capabilities.
@@ -38,7 +39,7 @@ func readCommands(pr *PktReader) (*commands, error) {
 	for first := true; ; {
 		k, b, err := pr.Line()
 		switch {
-		case errors.Is(err, io.EOF) && first && c.shallows == 0:
+		case errors.Is(err, io.EOF) && first && len(c.shallows) == 0:
 			return c, nil
 		case errors.Is(err, io.EOF):
 			return c, cutShort(err)
@@ -78,10 +79,11 @@ func readCommands(pr *PktReader) (*commands, error) {
 }
 
 func (c *commands) shallow(arg []byte) error {
-	if _, err := git.ParseOID(arg); err != nil {
+	o, err := git.ParseOID(arg)
+	if err != nil {
 		return refuse(errkind.Invalid, "receive-pack: protocol error: expected shallow sha, got '%s'", clip(arg, 80))
 	}
-	if c.shallows++; c.shallows > maxShallow {
+	if c.shallows = append(c.shallows, o); len(c.shallows) > maxShallow {
 		return refuse(errkind.TooLarge, "receive-pack: more than %d shallow lines", maxShallow)
 	}
 	return nil
@@ -90,8 +92,10 @@ func (c *commands) shallow(arg []byte) error {
 func (c *commands) capabilities(caps []byte) error {
 	for word := range bytes.FieldsSeq(caps) {
 		switch string(word) {
-		case "report-status", "report-status-v2":
+		case "report-status":
 			c.reportStatus = true
+		case "report-status-v2":
+			c.reportStatus, c.reportMoved = true, true
 		case "side-band-64k":
 			c.sideBand = true
 		case "atomic":
@@ -167,7 +171,7 @@ func (c *commands) readOptions(pr *PktReader) error {
 
 // judge refuses the commands that are wrong in themselves, or about hidden references. It returns what the client should be
 // warned of.
-func (c *commands) judge(v View) (warnings []string) {
+func (c *commands) judge(v View, plain bool) (warnings []string) {
 	times := make(map[string]int, len(c.list))
 	for i := range c.list {
 		times[c.list[i].name]++
@@ -182,6 +186,7 @@ func (c *commands) judge(v View) (warnings []string) {
 			cmd.refused = "deny updating a hidden ref"
 		case err != nil:
 			cmd.refused = "funny refname"
+		case plain: // the repository's programs hear of it, whatever it is
 		case times[cmd.name] > 1:
 			cmd.refused = "multiple updates for ref not allowed"
 		case cmd.Old.IsZero() && cmd.New.IsZero():
@@ -233,6 +238,19 @@ func (c *commands) live() []git.RefUpdate {
 		}
 	}
 	return out
+}
+
+// noteMoved keeps what a live update, by its place among these, was done by.
+func (c *commands) noteMoved(update int, m Moved) {
+	for i := range c.list {
+		if c.list[i].refused != "" || c.list[i].nothing {
+			continue
+		}
+		if update--; update < 0 {
+			c.list[i].moved = append(c.list[i].moved, m)
+			return
+		}
+	}
 }
 
 // settle notes what became of the live updates.

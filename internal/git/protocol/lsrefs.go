@@ -112,7 +112,7 @@ func (r *lsRefsRequest) write(pw *PktWriter, v View, prefixes []string) {
 	}
 	for _, p := range prefixes {
 		for _, ref := range v.Refs.Prefix(p) {
-			r.ref(pw, ref, "")
+			r.ref(pw, ref, v.Refs.Target(ref.Name))
 		}
 	}
 	pw.Flush()

@@ -256,6 +256,9 @@ func (v View) tipValues() []git.OID {
 	for _, r := range refs.List() {
 		if _, ok := seen[r.OID]; !ok {
 			seen[r.OID] = struct{}{}
+			if !v.Objects.Has(r.OID) {
+				continue // a plain repository may be damaged
+			}
 			out = append(out, r.OID)
 		}
 	}

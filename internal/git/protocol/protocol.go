@@ -79,6 +79,11 @@ type View struct {
 	Config *Config
 
 	all *git.Refs // hidden references included, where Refs is without
+	// Shallow are the commits at which the repository's own history ends. Clients are told, and the graph has none of their parents.
+	Shallow []git.OID
+	// Others are objects that are there although no reference of this repository names them, such as the references of one that it
+	// borrows objects from: who pushes is told of them.
+	Others []git.OID
 }
 
 // PackCache keeps finished answers. An answer depends on nothing but its key: objects never change.
@@ -121,6 +126,20 @@ type UpdateOptions struct {
 	PushOptions []string
 	Cert        *PushCert // of a signed push, else nil
 	Message     string    // for the reflog: "push"
+	// Messages is shown to who pushes, as it is written. nil: nobody listens.
+	Messages io.Writer
+	// Shallow are commits whose parents who pushes does not have, so that the pack is without these as well.
+	Shallow []git.OID
+	// Moved is told that an update, by its place in the list, was done by moving other references than the one it named. It may be
+	// told several times for one update. nil: nobody asks.
+	Moved func(update int, m Moved)
+}
+
+// Moved is a reference that was moved in place of the one that an update named. Zero values are the update's own.
+type Moved struct {
+	Name     git.RefName
+	Old, New *git.OID
+	Forced   bool
 }
 
 // Writer is who moves references.
@@ -163,6 +182,12 @@ type ReceiveOptions struct {
 	Verify  func(ctx context.Context, c *PushCert) (Signature, error)
 	Said    func(Said) // as in UploadOptions
 	Session string     // as in UploadOptions
+	// Plain leaves it to the Receiver to judge several commands for one reference, and deletions of what is not there.
+	Plain bool
+	// Messages is where a repository's words to who pushes go when the client has no side-band for them. nil: nowhere.
+	Messages io.Writer
+	// Reported is told when the client has been told of its push, to which more may then be said. nil: nobody is.
+	Reported func(ctx context.Context, messages io.Writer)
 }
 
 // Said is what a client says of itself with a request. It may say anything.

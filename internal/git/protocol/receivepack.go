@@ -88,12 +88,12 @@ func (p *push) run(ctx context.Context) error {
 	if p.opts.Said != nil {
 		p.opts.Said(p.cmds.said)
 	}
-	warnings := p.cmds.judge(p.rc.View())
+	warnings := p.cmds.judge(p.rc.View(), p.opts.Plain)
 	q, unpackErr := p.unpack(ctx)
 	if unpackErr == nil {
 		unpackErr = p.checkCert(ctx)
 	}
-	if _, missing := errors.AsType[*odb.MissingError](unpackErr); missing && p.cmds.shallows > 0 {
+	if _, missing := errors.AsType[*odb.MissingError](unpackErr); missing && len(p.cmds.shallows) > 0 {
 		// Git would have to cut its own history short there. It says so of the references, and not of the pack.
 		p.mux.Progress(publicText(unpackErr) + "\n")
 		p.cmds.refuseAll("shallow update not allowed")
@@ -119,7 +119,7 @@ func (p *push) run(ctx context.Context) error {
 			updateErr = fmt.Errorf("drop a quarantine: %w", err)
 		}
 	}
-	reportErr := p.report(unpackErr)
+	reportErr := p.report(ctx, unpackErr)
 	if unpackErr != nil && !p.opts.Stateless {
 		p.drain(ctx)
 	}
@@ -168,6 +168,7 @@ func (p *push) update(ctx context.Context, q *odb.Quarantine) error {
 	}
 	errs, err := p.rc.Update(ctx, q, updates, UpdateOptions{
 		Writer: p.opts.Writer, Atomic: p.cmds.atomic, PushOptions: p.cmds.options, Cert: p.cmds.cert, Message: "push",
+		Messages: p.messages(), Moved: p.cmds.noteMoved, Shallow: p.cmds.shallows,
 	})
 	if err == nil && len(errs) != len(updates) {
 		err = fmt.Errorf("update answered %d of %d references", len(errs), len(updates))
@@ -177,8 +178,9 @@ func (p *push) update(ctx context.Context, q *odb.Quarantine) error {
 }
 
 // report tells the fate of each command.
-func (p *push) report(unpackErr error) error {
+func (p *push) report(ctx context.Context, unpackErr error) error {
 	if !p.cmds.reportStatus {
+		p.reported(ctx)
 		if unpackErr != nil {
 			p.mux.beginBands()
 			p.mux.Fail(publicText(unpackErr))
@@ -195,10 +197,13 @@ func (p *push) report(unpackErr error) error {
 	}
 	for i := range p.cmds.list {
 		c := &p.cmds.list[i]
-		if c.refused == "" {
-			pw.Line("ok ", c.name)
-		} else {
+		if c.refused != "" {
 			pw.Line("ng ", c.name, " ", c.refused)
+			continue
+		}
+		pw.Line("ok ", c.name)
+		if p.cmds.reportMoved {
+			c.reportMoved(pw)
 		}
 	}
 	pw.Flush()
@@ -208,7 +213,59 @@ func (p *push) report(unpackErr error) error {
 		return err
 	}
 	pw.buf = b[:0]
+	p.reported(ctx)
 	return p.mux.Close()
+}
+
+// reportMoved says what was moved in place of the reference that a command named.
+func (c *command) reportMoved(pw *PktWriter) {
+	for i, m := range c.moved {
+		if i > 0 {
+			pw.Line("ok ", c.name)
+		}
+		if m.Name != "" {
+			pw.Line("option refname ", string(m.Name))
+		}
+		if m.Old != nil {
+			pw.Line("option old-oid ", m.Old.String())
+		}
+		if m.New != nil {
+			pw.Line("option new-oid ", m.New.String())
+		}
+		if m.Forced {
+			pw.Line("option forced-update")
+		}
+	}
+}
+
+// reported tells who wants to know that the client has been told.
+func (p *push) reported(ctx context.Context) {
+	if p.opts.Reported != nil {
+		p.opts.Reported(ctx, p.messages())
+	}
+}
+
+// messages is where words to the person who pushes go.
+func (p *push) messages() io.Writer {
+	if p.cmds.sideBand {
+		return bandWriter{p.mux}
+	}
+	if p.opts.Messages != nil {
+		return p.opts.Messages
+	}
+	return io.Discard
+}
+
+// bandWriter shows what is written to it to the person at the client.
+type bandWriter struct{ mux *muxer }
+
+func (w bandWriter) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		part := rest[:min(len(rest), maxPktLine/2)]
+		w.mux.Progress(string(part))
+		rest = rest[len(part):]
+	}
+	return len(b), nil
 }
 
 // reason is what a client is told of an update that was not done: what the repository says, or git's words.

@@ -234,6 +234,9 @@ func (u *upload) fetch(ctx context.Context, f *fetchRequest) error {
 	if err := f.check(); err != nil {
 		return err
 	}
+	if len(u.view.Shallow) > 0 && !f.deepens() {
+		f.depth = Infinite // where this repository's history ends is where the client's will
+	}
 	if len(f.wants) == 0 && (!f.waitForDone || f.done) {
 		return nil
 	}
