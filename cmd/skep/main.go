@@ -44,6 +44,10 @@ func exitCode(err error) int {
 		fmt.Fprintln(os.Stderr, "skep: interrupted")
 		return exitFailed
 	}
+	if g, ok := errors.AsType[gitError](err); ok {
+		fmt.Fprintln(os.Stderr, "fatal: "+strings.TrimSuffix(g.Error(), ": "+errkind.Of(err).Error()))
+		return exitGit
+	}
 	// What kind of failure it is, the exit code says.
 	text := strings.TrimSuffix(err.Error(), ": "+errkind.Of(err).Error())
 	for line := range strings.SplitSeq("skep: "+text, "\n") { // several, when errors were joined
@@ -74,6 +78,7 @@ func newRoot() *cobra.Command {
 		newServe(), newDoctor(), newVersion(), newLogin(), newSession(), newRepo(), newImport(), newToken(), newKey(), newDeployKey(),
 		newTenant(), newShare(), newAccount(), newInvite(), newPrincipal(), newGroup(), newPolicy(), newIssuer(), newSSHCA(), newCert(),
 		newSecret(), newAudit(), newConfig())
+	root.AddCommand(newGitPrograms()...)
 	root.Long = `Skep hosts Git repositories. "skep serve" is the server; the other commands talk to one.
 
 SKEP_URL and SKEP_TOKEN say which server and who you are; without them, what "skep login" stored counts. SKEP_INTENT says why you

@@ -1,0 +1,360 @@
+package bare
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/skep-dev/skep/internal/errkind"
+)
+
+const (
+	// maxConfigBytes bounds one configuration file: the largest known have some hundred kilobytes of remotes.
+	maxConfigBytes = 4 << 20
+	// maxIncludes is git's own bound on files that include each other.
+	maxIncludes = 10
+)
+
+// setting is one line of git's configuration, its name as git compares it: section and variable in lower case.
+type setting struct {
+	name, value string
+	bare        bool // "[core] bare": true without a value
+}
+
+// Config is git's configuration (git-config(1)) as one repository sees it: later settings count over earlier ones.
+type Config struct {
+	list []setting
+	safe []string // safe.directory, which a repository cannot say of itself
+}
+
+// Get returns the value that counts.
+func (c *Config) Get(name string) (string, bool) {
+	for i := len(c.list) - 1; i >= 0; i-- {
+		if s := &c.list[i]; s.name == name {
+			if s.bare {
+				return "true", true
+			}
+			return s.value, true
+		}
+	}
+	return "", false
+}
+
+// All returns all values of a setting that may be said several times.
+func (c *Config) All(name string) []string {
+	var list []string
+	for i := range c.list {
+		if c.list[i].name == name {
+			list = append(list, c.list[i].value)
+		}
+	}
+	return list
+}
+
+// Prefix calls each for the settings whose names start so, with the rest of the name.
+func (c *Config) Prefix(prefix string, each func(rest, value string)) {
+	for i := range c.list {
+		if rest, ok := strings.CutPrefix(c.list[i].name, prefix); ok {
+			each(rest, c.list[i].value)
+		}
+	}
+}
+
+// Bool returns a setting that is on or off. What is neither counts as unset.
+func (c *Config) Bool(name string, unset bool) bool {
+	v, ok := c.Get(name)
+	if !ok {
+		return unset
+	}
+	if on, ok := parseBool(v); ok {
+		return on
+	}
+	return unset
+}
+
+func parseBool(v string) (on, ok bool) {
+	switch strings.ToLower(v) {
+	case "true", "yes", "on":
+		return true, true
+	case "false", "no", "off", "":
+		return false, true
+	}
+	if n, err := parseInt(v); err == nil {
+		return n != 0, true
+	}
+	return false, false
+}
+
+// Int returns a number, which may end in k, m or g.
+func (c *Config) Int(name string, unset int64) int64 {
+	v, ok := c.Get(name)
+	if !ok {
+		return unset
+	}
+	if n, err := parseInt(v); err == nil {
+		return n
+	}
+	return unset
+}
+
+func parseInt(v string) (int64, error) {
+	unit := int64(1)
+	if n := len(v); n > 1 {
+		switch v[n-1] {
+		case 'k', 'K':
+			unit = 1 << 10
+		case 'm', 'M':
+			unit = 1 << 20
+		case 'g', 'G':
+			unit = 1 << 30
+		}
+		if unit > 1 {
+			v = v[:n-1]
+		}
+	}
+	n, err := strconv.ParseInt(v, 0, 64)
+	return n * unit, err
+}
+
+// configFiles loads what git would: the system's, the user's, the repository's, and what the environment and -c say.
+type configFiles struct {
+	gitDir string
+	home   string
+	config Config
+}
+
+// loadConfig reads the configuration of the repository whose folder and common folder are given.
+func loadConfig(gitDir, commonDir string) (*Config, error) {
+	f := &configFiles{gitDir: gitDir, home: os.Getenv("HOME")}
+	if on, _ := parseBool(os.Getenv("GIT_CONFIG_NOSYSTEM")); !on {
+		system, ok := os.LookupEnv("GIT_CONFIG_SYSTEM")
+		if !ok {
+			system = "/etc/gitconfig"
+		}
+		if err := f.file(system, 0); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range f.users() {
+		if err := f.file(name, 0); err != nil {
+			return nil, err
+		}
+	}
+	f.config.safe = f.config.All("safe.directory")
+	if err := f.file(filepath.Join(commonDir, "config"), 0); err != nil {
+		return nil, err
+	}
+	if f.config.Bool("extensions.worktreeconfig", false) {
+		if err := f.file(filepath.Join(gitDir, "config.worktree"), 0); err != nil {
+			return nil, err
+		}
+	}
+	before := len(f.config.list)
+	if err := f.environment(); err != nil {
+		return nil, err
+	}
+	said := Config{list: f.config.list[before:]}
+	f.config.safe = append(f.config.safe, said.All("safe.directory")...)
+	return &f.config, nil
+}
+
+// users are the files of the user.
+func (f *configFiles) users() []string {
+	if name, ok := os.LookupEnv("GIT_CONFIG_GLOBAL"); ok {
+		return []string{name}
+	}
+	var list []string
+	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
+		list = append(list, filepath.Join(dir, "git", "config"))
+	} else if f.home != "" {
+		list = append(list, filepath.Join(f.home, ".config", "git", "config"))
+	}
+	if f.home != "" {
+		list = append(list, filepath.Join(f.home, ".gitconfig"))
+	}
+	return list
+}
+
+// file adds a file's settings. One that is not there, or not to be read by this user, has none.
+func (f *configFiles) file(name string, depth int) error {
+	if name == "" {
+		return nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read configuration: %w", err)
+	case info.Size() > maxConfigBytes:
+		return fmt.Errorf("configuration %s has more than %d bytes: %w", name, maxConfigBytes, errkind.TooLarge)
+	}
+	b, err := os.ReadFile(name)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	if err := parseConfig(string(b), func(s setting) error {
+		f.config.list = append(f.config.list, s)
+		return f.include(s, name, depth)
+	}); err != nil {
+		return fmt.Errorf("configuration %s: %w", name, err)
+	}
+	return nil
+}
+
+// include follows include.path and includeIf.gitdir:….path.
+func (f *configFiles) include(s setting, from string, depth int) error {
+	if s.name != "include.path" {
+		rest, ok := strings.CutPrefix(s.name, "includeif.")
+		condition, isPath := strings.CutSuffix(rest, ".path")
+		if !ok || !isPath || !f.holds(condition, from) {
+			return nil
+		}
+	}
+	if depth >= maxIncludes {
+		return fmt.Errorf("more than %d files include each other: %w", maxIncludes, errkind.Invalid)
+	}
+	return f.file(f.absolute(s.value, from), depth+1)
+}
+
+// absolute is a path in a configuration: of the user, or next to the file that names it.
+func (f *configFiles) absolute(name, from string) string {
+	if rest, ok := strings.CutPrefix(name, "~/"); ok {
+		return filepath.Join(f.home, rest)
+	}
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(from), name)
+}
+
+// holds says whether a condition of includeIf does. What a server's programs cannot know of does not.
+func (f *configFiles) holds(condition, from string) bool {
+	kind, pattern, _ := strings.Cut(condition, ":")
+	dir := f.gitDir
+	switch kind {
+	case "gitdir":
+	case "gitdir/i":
+		pattern, dir = strings.ToLower(pattern), strings.ToLower(dir)
+	default:
+		return false
+	}
+	switch {
+	case strings.HasPrefix(pattern, "~/"), strings.HasPrefix(pattern, "./"):
+		pattern = f.absolute(strings.TrimPrefix(pattern, "./"), from) + strings.Repeat("/", len(pattern)-len(strings.TrimRight(pattern, "/")))
+	case !filepath.IsAbs(pattern):
+		pattern = "**/" + pattern
+	}
+	if strings.HasSuffix(pattern, "/") {
+		pattern += "**"
+	}
+	return matchPath(pattern, dir)
+}
+
+// matchPath matches a pattern in which ** stands for any folders.
+func matchPath(pattern, name string) bool {
+	head, tail, ok := strings.Cut(pattern, "**")
+	if !ok {
+		hit, err := path.Match(pattern, name)
+		return hit && err == nil
+	}
+	for i := range len(name) + 1 {
+		hit, err := path.Match(head, name[:i])
+		if head == "" && i == 0 {
+			hit, err = true, nil
+		}
+		if !hit || err != nil {
+			continue
+		}
+		for j := i; j <= len(name); j++ {
+			if tail == "" || matchPath(strings.TrimPrefix(tail, "/"), strings.TrimPrefix(name[j:], "/")) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// environment adds what git -c and its callers say: GIT_CONFIG_COUNT and what goes with it, and GIT_CONFIG_PARAMETERS.
+func (f *configFiles) environment() error {
+	if v := os.Getenv("GIT_CONFIG_COUNT"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > maxConfigBytes {
+			return fmt.Errorf("GIT_CONFIG_COUNT is %q, which is no count: %w", v, errkind.Invalid)
+		}
+		for i := range n {
+			key := os.Getenv("GIT_CONFIG_KEY_" + strconv.Itoa(i))
+			f.say(key, os.Getenv("GIT_CONFIG_VALUE_"+strconv.Itoa(i)), false)
+		}
+	}
+	words, err := unquoteWords(os.Getenv("GIT_CONFIG_PARAMETERS"))
+	if err != nil {
+		return err
+	}
+	for _, w := range words {
+		f.say(w.name, w.value, w.bare)
+	}
+	return nil
+}
+
+func (f *configFiles) say(key, value string, bare bool) {
+	first, last := strings.IndexByte(key, '.'), strings.LastIndexByte(key, '.')
+	if first <= 0 {
+		return
+	}
+	name := strings.ToLower(key[:first]) + key[first:last] + strings.ToLower(key[last:])
+	f.config.list = append(f.config.list, setting{name: name, value: value, bare: bare})
+}
+
+// unquoteWords reads GIT_CONFIG_PARAMETERS: words in single quotes, either 'key=value' or 'key'='value'.
+func unquoteWords(s string) (list []setting, err error) {
+	bad := fmt.Errorf("GIT_CONFIG_PARAMETERS is malformed: %w", errkind.Invalid)
+	for s = strings.TrimLeft(s, " "); s != ""; s = strings.TrimLeft(s, " ") {
+		word, rest, ok := unquote(s)
+		if !ok {
+			return nil, bad
+		}
+		if after, found := strings.CutPrefix(rest, "="); found {
+			value, rest, ok := "", after, true
+			if after != "" && after[0] != ' ' {
+				value, rest, ok = unquote(after)
+			}
+			if !ok {
+				return nil, bad
+			}
+			list, s = append(list, setting{name: word, value: value, bare: after == "" || after[0] == ' '}), rest
+			continue
+		}
+		key, value, found := strings.Cut(word, "=")
+		list, s = append(list, setting{name: key, value: value, bare: !found}), rest
+	}
+	return list, nil
+}
+
+// unquote takes one word in single quotes, as shells have them, off s.
+func unquote(s string) (word, rest string, ok bool) {
+	var b strings.Builder
+	if s == "" || s[0] != '\'' {
+		return "", "", false
+	}
+	for {
+		part, after, found := strings.Cut(s[1:], "'")
+		if !found {
+			return "", "", false
+		}
+		b.WriteString(part)
+		if len(after) < 3 || after[0] != '\\' || after[2] != '\'' {
+			return b.String(), after, true
+		}
+		b.WriteByte(after[1])
+		s = after[2:]
+	}
+}
