@@ -7,7 +7,7 @@ FUZZ    ?= 10s
 TOOL    := $(GO) tool -modfile=tools/go.mod
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: run build test e2e lint fmt fuzz kdl-suite model bench update proto clean
+.PHONY: run build test e2e lint fmt fuzz conformance kdl-suite model bench update proto clean
 
 run: build ## start a server on its embedded default; it prints how to push
 	./bin/skep serve --data $(DATA) --http $(HTTP)
@@ -31,6 +31,9 @@ fmt: ## format the tree
 
 fuzz: ## every fuzz target for FUZZ (10s) each
 	scripts/fuzz $(FUZZ)
+
+conformance: build ## git's own test suite against bin/skep, with C git beside it; GIT_SRC: another git than Debian's, DIR: where it is built, ONLY: some files
+	$(GO) run ./scripts/conformance -skep bin/skep $(if $(GIT_SRC),-src $(GIT_SRC)) $(if $(DIR),-dir $(DIR)) $(if $(ONLY),-only $(ONLY))
 
 kdl-suite: ## the KDL project's own test cases: DIR is a clone of github.com/kdl-org/kdl with its branches
 	scripts/kdl-suite $(DIR)
