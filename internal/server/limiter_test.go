@@ -159,6 +159,9 @@ func TestHotRepository(t *testing.T) {
 	s.repo("default", "cold", client.Private)
 	s.holdAs(s.admin, "default/hot", 1)
 	release := s.holdAs(s.admin, "default/hot", 2)
+	for after := ""; after == ""; { // until both have come to the repository
+		_, after = s.fetchStatus(s.admin, "default/hot")
+	}
 	if status, after := s.fetchStatus(s.admin, "default/hot"); status != http.StatusServiceUnavailable || after == "" {
 		t.Errorf("a third transfer = %d, Retry-After %q, want 503", status, after)
 	}

@@ -146,9 +146,13 @@ func TestSlowWatcher(t *testing.T) {
 	defer resp.Body.Close()
 	// More than the sockets between them hold.
 	long := strings.Repeat("x", 200_000)
-	const all = 60
-	for i := range all {
-		c.ok("POST", "/v1/ops", set("service.api", "image", strconv.Quote(fmt.Sprint(i, long))))
+	const all, together = 64, 8
+	for i := 0; i < all; i += together {
+		var ops []string
+		for k := range together {
+			ops = append(ops, set("service.api", "image", strconv.Quote(fmt.Sprint(i+k, long))))
+		}
+		c.ok("POST", "/v1/ops/batch", `{"operations": [`+strings.Join(ops, ",")+`]}`)
 	}
 	lines := bufio.NewReader(resp.Body)
 	for next := 0; next < all; {
