@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/skep-dev/skep/internal/client"
@@ -39,6 +40,7 @@ type exported struct {
 	ExportedAt   time.Time        `json:"exported_at"`
 	Tenants      []exportedTenant `json:"tenants"`
 	Repositories []exportedRepo   `json:"repositories"`
+	Documents    []exportedDoc    `json:"documents"`
 }
 
 type exportedTenant struct {
@@ -53,6 +55,11 @@ type exportedRepo struct {
 	client.Repo
 	Shares []client.Share `json:"shares"`
 	Bundle string         `json:"bundle,omitempty"` // its file; "" of a repository without references
+}
+
+type exportedDoc struct {
+	client.Document
+	Log string `json:"log,omitempty"` // its file; missing if who exports may not read all of it
 }
 
 func newTenantExport() *cobra.Command {
@@ -77,7 +84,8 @@ what you may see, with your own credential; secrets and tokens are not in it.`,
 		if err := e.export(cmd.Context(), args[0], *to); err != nil {
 			return fmt.Errorf("export %s: %w", args[0], err)
 		}
-		e.bar.say("Exported %d tenants and %d repositories to %s.", len(e.out.Tenants), len(e.out.Repositories), *to)
+		e.bar.say("Exported %s, %s and %s to %s.", english.Plural(len(e.out.Tenants), "tenant", ""),
+			english.Plural(len(e.out.Repositories), "repository", ""), english.Plural(len(e.out.Documents), "document", ""), *to)
 		return nil
 	}
 	return cmd
@@ -140,6 +148,16 @@ func (e *exporter) exportDir(ctx context.Context, tenant, dir string) (err error
 			return fmt.Errorf("repository %s: %w", r.FullName(), err)
 		}
 	}
+	if err := e.root.Mkdir("documents", 0o700); err != nil {
+		return err
+	}
+	for i := range e.out.Documents {
+		d := &e.out.Documents[i]
+		e.bar.step(printable(d.FullName()), int64(i), int64(len(e.out.Documents)), "")
+		if d.Log, err = e.log(ctx, d.Document); err != nil {
+			return fmt.Errorf("document %s: %w", d.FullName(), err)
+		}
+	}
 	b, err := json.MarshalIndent(e.out, "", "  ")
 	if err != nil {
 		return err
@@ -189,6 +207,15 @@ func (e *exporter) tenant(ctx context.Context, ref string) (err error) {
 		}
 		e.out.Repositories = append(e.out.Repositories, full)
 	}
+	docs, err := collect(ctx, func(ctx context.Context, cursor string, limit int) (client.Page[client.Document], error) {
+		return e.c.Documents(ctx, at, cursor, limit)
+	})
+	if err != nil && !errors.Is(err, errkind.Forbidden) { // who may read no configuration exports none
+		return fmt.Errorf("documents of %s: %w", t.Path, err)
+	}
+	for _, d := range docs {
+		e.out.Documents = append(e.out.Documents, exportedDoc{Document: d})
+	}
 	children, err := collect(ctx, func(ctx context.Context, cursor string, limit int) (client.Page[client.Tenant], error) {
 		return e.c.Children(ctx, at, cursor, limit)
 	})
@@ -201,6 +228,22 @@ func (e *exporter) tenant(ctx context.Context, ref string) (err error) {
 		}
 	}
 	return nil
+}
+
+// log writes a document's log, if who exports may have it, and names the file.
+func (e *exporter) log(ctx context.Context, d client.Document) (name string, err error) {
+	name = path.Join("documents", d.ID+".jsonl")
+	f, err := e.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	err = e.c.Document(string(d.TenantID), d.ID).ExportLog(ctx, f, client.ExportQuery{})
+	err = errors.Join(err, f.Close())
+	if errors.Is(err, errkind.Forbidden) {
+		e.bar.say("The log of document %s is left out: it tells every field, which you may not read.", printable(d.FullName()))
+		return "", e.root.Remove(name)
+	}
+	return name, err
 }
 
 // bundle writes a repository's bundle, if it has references, and names the file.
