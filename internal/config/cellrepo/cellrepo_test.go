@@ -131,7 +131,7 @@ func TestMilestones(t *testing.T) {
 	if _, err := create(milestone.Options{}); !errors.Is(err, errkind.Conflict) {
 		t.Errorf("Create over an edit: %v", err)
 	}
-	in, err := milestone.ReadEdits(t.Context(), r, s, "main", read)
+	in, err := milestone.ReadEdits(t.Context(), r, milestonetest.View(s), "main", read)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,15 +62,17 @@ type Import struct {
 // ReadEdits compares the files of a branch with those of its last milestone, and returns what has to be asked of the document so that it
 // takes the edits over. Whoever edited had seen that milestone, and nothing after it: the requests say so, and are merged with what others
 // wrote meanwhile. Values that an environment inherits are asked for once, where they come from. The state is read only.
-func ReadEdits(ctx context.Context, r Repo, s *config.State, branch string, read Unmarshal) (*Import, error) {
-	in, err := readEdits(ctx, r, s, branch, read)
+//
+// view shows the document as it is. It is called for moments only, never while files are read: others may wait for it to end.
+func ReadEdits(ctx context.Context, r Repo, view func(func(s *config.State) error) error, branch string, read Unmarshal) (*Import, error) {
+	in, err := readEdits(ctx, r, view, branch, read)
 	if err != nil {
 		return nil, fmt.Errorf("import edits of %s: %w", branch, err)
 	}
 	return in, nil
 }
 
-func readEdits(ctx context.Context, r Repo, s *config.State, branch string, read Unmarshal) (*Import, error) {
+func readEdits(ctx context.Context, r Repo, view func(func(s *config.State) error) error, branch string, read Unmarshal) (*Import, error) {
 	tip, err := r.Tip(ctx, branch)
 	if err != nil {
 		return nil, err
@@ -81,9 +83,6 @@ func readEdits(ctx context.Context, r Repo, s *config.State, branch string, read
 	}
 	if last == nil {
 		return nil, fmt.Errorf("it has no milestone that they could be compared with: import the files instead: %w", errkind.NotFound)
-	}
-	if v := s.Version(); !v.Covers(&last.Version) {
-		return nil, fmt.Errorf("its last milestone, %.12s, has operations that this document has not: %w", last.ID, errkind.Conflict)
 	}
 	m, err := manifestOf(ctx, r, last.ID)
 	if err != nil {
@@ -100,29 +99,38 @@ func readEdits(ctx context.Context, r Repo, s *config.State, branch string, read
 			files = append(files, p)
 		}
 	}
-	if len(m.Files) > 0 {
+	if err := view(func(s *config.State) error {
+		if v := s.Version(); !v.Covers(&last.Version) {
+			return fmt.Errorf("its last milestone, %.12s, has operations that this document has not: %w", last.ID, errkind.Conflict)
+		}
+		if len(m.Files) == 0 {
+			return nil
+		}
 		for _, p := range pathsOf(s, m.Environments, strings.TrimPrefix(path.Ext(m.Files[0]), ".")) {
 			if now[p] != "" && !slices.Contains(m.Files, p) {
 				in.Edits, files = append(in.Edits, Edit{p, Added}), append(files, p)
 			}
 		}
+		return nil
+	}); err != nil || len(in.Edits) == 0 {
+		return in, err
 	}
-	if len(in.Edits) == 0 {
-		return in, nil
-	}
-	d := &editing{s: s, manifest: m, via: "git:" + tip, in: in}
+	d := &editing{manifest: m, via: "git:" + tip, in: in}
 	if d.old, err = load(ctx, r, last.ID, m, m.Files, read); err != nil {
 		return nil, err
 	}
 	if d.now, err = load(ctx, r, tip, m, files, read); err != nil {
 		return nil, err
 	}
-	for _, e := range s.Schema().Environments {
-		if slices.Contains(m.Environments, e.Name) {
-			d.envs = append(d.envs, e.Name)
+	return in, view(func(s *config.State) error {
+		d.s = s
+		for _, e := range s.Schema().Environments {
+			if slices.Contains(m.Environments, e.Name) {
+				d.envs = append(d.envs, e.Name)
+			}
 		}
-	}
-	return in, d.run()
+		return d.run()
+	})
 }
 
 // editing turns the difference between two projections into requests.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/milestone"
+	"github.com/skep-dev/skep/internal/config/milestone/milestonetest"
 	"github.com/skep-dev/skep/internal/crdt"
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -50,7 +51,7 @@ func (e *edited) replace(t *testing.T, old, now string, envs ...string) string {
 
 func (e *edited) readEdits(t *testing.T) *milestone.Import {
 	t.Helper()
-	in, err := milestone.ReadEdits(t.Context(), e.r, e.state, "main", readJSON)
+	in, err := milestone.ReadEdits(t.Context(), e.r, milestonetest.View(e.state), "main", readJSON)
 	if err != nil {
 		t.Fatalf("ReadEdits: %v", err)
 	}
@@ -264,7 +265,7 @@ func TestEditsThatCannotBe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEdited(t)
 			e.replace(t, tt.old, tt.now, all...)
-			_, err := milestone.ReadEdits(t.Context(), e.r, e.state, "main", readJSON)
+			_, err := milestone.ReadEdits(t.Context(), e.r, milestonetest.View(e.state), "main", readJSON)
 			if !errors.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("ReadEdits: %v, want %s", err, tt.want)
 			}
@@ -272,10 +273,10 @@ func TestEditsThatCannotBe(t *testing.T) {
 	}
 	e := newEdited(t)
 	e.r.edit("half gone", map[string]string{"staging/routes.json": ""})
-	if _, err := milestone.ReadEdits(t.Context(), e.r, e.state, "main", readJSON); !errors.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "removed from staging and is still in production, development") {
+	if _, err := milestone.ReadEdits(t.Context(), e.r, milestonetest.View(e.state), "main", readJSON); !errors.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "removed from staging and is still in production, development") {
 		t.Errorf("ReadEdits of an entity that is gone in one environment: %v", err)
 	}
-	if _, err := milestone.ReadEdits(t.Context(), newRepo(t), e.state, "main", readJSON); !errors.Is(err, errkind.NotFound) {
+	if _, err := milestone.ReadEdits(t.Context(), newRepo(t), milestonetest.View(e.state), "main", readJSON); !errors.Is(err, errkind.NotFound) {
 		t.Errorf("ReadEdits without a milestone: %v", err)
 	}
 }

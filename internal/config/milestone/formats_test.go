@@ -11,6 +11,7 @@ import (
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/format"
 	"github.com/skep-dev/skep/internal/config/milestone"
+	"github.com/skep-dev/skep/internal/config/milestone/milestonetest"
 )
 
 // In every format a milestone is read as what the document says, and an edit is found.
@@ -63,7 +64,7 @@ func TestFormats(t *testing.T) {
 				edited[path] = strings.Replace(r.git.Git("show", "main:"+path), "-7", "-8", 1)
 			}
 			r.edit("by hand", edited)
-			in, err := milestone.ReadEdits(t.Context(), r, d.state, "main", read)
+			in, err := milestone.ReadEdits(t.Context(), r, milestonetest.View(d.state), "main", read)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/milestone"
+	"github.com/skep-dev/skep/internal/config/milestone/milestonetest"
 	"github.com/skep-dev/skep/internal/errkind"
 )
 
@@ -54,7 +55,7 @@ func TestMilestoneOfSomeEnvironments(t *testing.T) {
 	if _, err := milestone.Create(t.Context(), r, p, d.since, some); !errors.Is(err, errkind.Conflict) || !strings.Contains(err.Error(), "make a milestone of staging as well") {
 		t.Errorf("overwriting what is not written: %v", err)
 	}
-	in, err := milestone.ReadEdits(t.Context(), r, d.state, "main", readJSON)
+	in, err := milestone.ReadEdits(t.Context(), r, milestonetest.View(d.state), "main", readJSON)
 	if err != nil {
 		t.Fatal(err)
 	}

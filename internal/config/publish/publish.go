@@ -251,11 +251,7 @@ func (p *Publisher) importEdits(ctx context.Context, t *Target, c *service.Calle
 		}
 		return parser.Unmarshal(ctx, name, data)
 	}
-	var found *milestone.Import
-	err = p.doc.View(func(s *config.State) (err error) {
-		found, err = milestone.ReadEdits(ctx, t.Repo, s, t.Branch, read)
-		return err
-	})
+	found, err := milestone.ReadEdits(ctx, t.Repo, p.doc.View, t.Branch, read)
 	if err != nil || len(found.Requests) == 0 {
 		return found, err
 	}

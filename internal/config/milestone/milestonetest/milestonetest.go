@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/skep-dev/skep/internal/config"
 	"github.com/skep-dev/skep/internal/config/milestone"
 	"github.com/skep-dev/skep/internal/errkind"
 )
@@ -21,6 +22,11 @@ import (
 var Ann = milestone.Person{Name: "Ann", Email: "ann@example.org"}
 
 var when = time.Unix(1_700_000_000, 0).UTC()
+
+// View shows a state that nobody changes, as a document shows its own.
+func View(s *config.State) func(func(s *config.State) error) error {
+	return func(fn func(s *config.State) error) error { return fn(s) }
+}
 
 // Run holds a kind of repository against the contract. Each call of open returns a new one, empty, without a branch main.
 func Run(t *testing.T, open func(t *testing.T) milestone.Repo) {
