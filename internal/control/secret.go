@@ -92,7 +92,11 @@ func (c *Control) SetSecret(ctx context.Context, o SecretOwner, name string, val
 // RestoreSecret makes the value of an older version the newest one again.
 func (c *Control) RestoreSecret(ctx context.Context, o SecretOwner, name string, version int64, by id.Principal) (Secret, error) {
 	var out Secret
-	value, err := c.openSecret(ctx, secretRow{o, name, version})
+	var value []byte
+	err := checkSecretName(name)
+	if err == nil {
+		value, err = c.openSecret(ctx, secretRow{o, name, version})
+	}
 	if err == nil {
 		out, err = c.addSecret(ctx, o, name, value, by, fmt.Sprint(", restored from ", version))
 	}
@@ -122,6 +126,9 @@ func (c *Control) addSecret(ctx context.Context, o SecretOwner, name string, val
 	})
 	if err != nil {
 		return Secret{}, err
+	}
+	if name == documentsKey && newest > 0 {
+		return Secret{}, fmt.Errorf("%s was made by somebody else meanwhile: %w", name, errkind.Conflict)
 	}
 	at := secretRow{o, name, newest + 1}
 	sealed, err := c.keys.Seal(ctx, value, at.associated())

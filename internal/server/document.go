@@ -26,6 +26,7 @@ import (
 
 var (
 	errNoDocuments  = denial{errkind.Unsupported, "this server keeps no documents of configuration"}
+	errNotAll       = denial{errkind.Forbidden, "milestones tell the values of all fields: they are for those who may read all"}
 	errNoMilestones = denial{errkind.Invalid, "this document has no repository for milestones: name one with skep config document update --repo TENANT/NAME"}
 )
 
@@ -67,7 +68,7 @@ func (s *Server) tenantConfig(ctx context.Context, p policy.Principal, a policy.
 
 // configVerdict is verdict for the documents of a tenant.
 func configVerdict(p policy.Principal, a policy.Action, res policy.Resource, path string) error {
-	if a == "" && policy.Somewhere(p, policy.ConfigRead, res) || a != "" && policy.Allow(p, a, res) {
+	if a == "" && policy.Somewhere(p, policy.ConfigRead, res) || a != "" && policy.Everywhere(p, a, res) {
 		return nil
 	}
 	tenant := res
@@ -128,16 +129,19 @@ type standingIn struct {
 
 // Allow decides one question.
 func (a *documentAccess) Allow(_ config.Actor, action policy.Action, entity, field, env string) bool {
-	return a.who.Load().allow(action, entity, field, cmp.Or(env, a.base))
+	return a.who.Load().allow(action, entity, field, env, a.base)
 }
 
-func (w *standingIn) allow(action policy.Action, entity, field, env string) bool {
+// allow decides about an entity, a field of one, or, where neither is named, about all that there is: in one environment or, without one, in
+// all that there are and were.
+func (w *standingIn) allow(action policy.Action, entity, field, env, base string) bool {
 	r := w.config
 	typ, name, _ := strings.Cut(entity, ".")
 	r.Path, r.Field, r.At = typ+"/"+name, field, env
 	if entity == "" && field == "" {
-		return policy.Everywhere(w.principal, action, r) // it is about all that there is
+		return policy.Everywhere(w.principal, action, r)
 	}
+	r.At = cmp.Or(env, base)
 	return policy.Allow(w.principal, action, r)
 }
 
@@ -203,10 +207,10 @@ func (n namedAccess) Allow(a config.Actor, action policy.Action, entity, field, 
 	if err != nil {
 		return false
 	}
-	if env == "" {
-		env = n.base()
+	if string(who.Class) != string(a.Class) {
+		return false // another one of that name
 	}
-	return (&standingIn{who, res}).allow(action, entity, field, env)
+	return (&standingIn{who, res}).allow(action, entity, field, env, n.base())
 }
 
 // named finds a principal by its name, as policy sees it: one that is registered, or for whom an issuer speaks.
@@ -236,6 +240,11 @@ func (s *Server) whoNow(ctx context.Context, c *call, r *http.Request, d control
 		if time.Since(c.started) > sessionStreams {
 			return nil, errBadSession
 		}
+		now, err := s.control.Actor(ctx, p.ID)
+		if err != nil {
+			return nil, errBadSession
+		}
+		p.Roles, p.Groups, p.Admin = now.Roles, now.Groups, now.Admin
 	} else {
 		var err error
 		if p, err = auth.FromRequest(ctx, s.control, r); err != nil || p.ID != c.principal.ID {
@@ -268,6 +277,11 @@ func (s *Server) MilestoneTarget(ctx context.Context, d control.Document, begin 
 		}
 		c.principal = p
 	}
+	if begin || !ok {
+		if err := s.mayPublish(ctx, c.principal, d.Tenant); err != nil {
+			return publish.Target{}, err
+		}
+	}
 	action := policy.RepoRead
 	if begin {
 		action = policy.RepoWrite
@@ -298,6 +312,20 @@ func (s *Server) MilestoneTarget(ctx context.Context, d control.Document, begin 
 		url = s.opts.PublicURL + "/" + r.Path + ".git"
 	}
 	return publish.Target{Repo: cellrepo.New(cell, cellrepo.Options{Writer: w}), Branch: to.Branch, URL: url, Release: cell.Release}, nil
+}
+
+// mayPublish asks whether somebody may bring all of a document to a repository, where others read it.
+func (s *Server) mayPublish(ctx context.Context, p policy.Principal, t id.Tenant) error {
+	res, err := s.configResource(ctx, t)
+	switch {
+	case err != nil:
+		return err
+	case res.Suspended.Tenants > 0:
+		return suspendedError{res.Suspended.Path}
+	case !policy.Everywhere(p, policy.ConfigRead, res):
+		return errNotAll
+	}
+	return nil
 }
 
 // noTarget says of a repository that cannot be had which one is meant: it is not the one of the request's path.

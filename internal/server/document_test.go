@@ -463,3 +463,56 @@ func TestWebhooksOfDocuments(t *testing.T) {
 	default:
 	}
 }
+
+// TestDeniedFields is an attack: an owner from whom one field is kept tries every way to it.
+func TestDeniedFields(t *testing.T) {
+	s := startSite(t, server.Options{})
+	s.repo("default", "theirs", client.Private)
+	schema := shopSchema + `
+[[entity.service.rules]]
+name = "few"
+check = "self.replicas < 5 || self.image == ''"
+message = "too many"
+`
+	_, err := s.api(s.admin).CreateDocument(t.Context(), "default", client.CreateDocument{
+		Name: "shop", Schema: schema, Milestones: &client.DocumentMilestones{Repo: "default/theirs"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range []string{
+		`{"type": "insert_entity", "entity_id": "service.api", "fields": {"replicas": 2, "image": "hidden:1"}}`,
+		`{"type": "set_field", "entity_id": "service.api", "field": "replicas", "value": 9}`,
+	} {
+		if status, text := s.config(s.admin, "POST", "/ops", op); status != http.StatusCreated {
+			t.Fatalf("write = %d %s", status, text)
+		}
+	}
+	owner := s.member("olga", s.defaultTenant().ID, policy.Owner)
+	const deny = "[policy]\nversion = 1\n\n[[deny]]\nactions = [\"config.read\"]\nresource = \"config/service/*.image\"\nexcept = { actors = [\"admin\"] }\n"
+	if _, err := s.api(s.admin).SetPolicy(t.Context(), "default", client.SetPolicy{Document: deny}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/state", "/state/service.api", "/log", "/blame/service.api", "/violations", "/status", "/conflicts", "/watch?wait=1ms&cursor=0", "/diff?at=2000-01-01"} {
+		if status, text := s.config(owner, "GET", path, ""); status != http.StatusOK || strings.Contains(text, "hidden") {
+			t.Errorf("GET %s = %d %s", path, status, text)
+		}
+	}
+	if _, text := s.config(s.admin, "GET", "/violations", ""); !strings.Contains(text, "too many") || !strings.Contains(text, "hidden:1") {
+		t.Errorf("violations of who may read all: %s", text)
+	}
+	for _, try := range [][3]string{
+		{"GET", "/audit/export", ""},
+		{"GET", "/milestones", ""},
+		{"POST", "/milestones", `{"message": "mine"}`},
+		{"POST", "/webhooks", `{"url": "https://example.org"}`},
+		{"PATCH", "", `{"milestones": {"repo": "default/theirs", "every": "1m"}}`},
+		{"POST", "/ops?dry_run=true", `{"type": "set_field", "entity_id": "service.api", "field": "image", "value": "hidden:1"}`},
+	} {
+		if status, text := s.config(owner, try[0], try[1], try[2]); status != http.StatusForbidden || strings.Contains(text, "hidden:1") {
+			t.Errorf("%s %s = %d, want 403: %s", try[0], try[1], status, text)
+		}
+	}
+	_, err = s.api(s.admin).RestoreSecret(t.Context(), client.SecretsOfTenant("default"), "documents", 1)
+	wantKind(t, "restore the key of documents", err, errkind.Invalid)
+}

@@ -151,7 +151,7 @@ func (rec *recording) write(p []byte) {
 
 // answersSecret reports whether a call's answer has a secret, which is shown once and kept nowhere.
 func answersSecret(path string) bool {
-	return path == client.Base+"/tokens" || path == client.Base+"/tokens/rotate" || path == acceptPath || strings.HasSuffix(path, "/invitations")
+	return path == client.Base+"/tokens" || path == client.Base+"/tokens/rotate" || path == acceptPath || strings.HasSuffix(path, "/invitations") || strings.HasSuffix(path, "/webhooks")
 }
 
 // reply is what is kept of a request that was done.

@@ -206,23 +206,23 @@ func handle[I, O any](a *restAPI, o huma.Operation, h func(ctx context.Context, 
 // serveAPI authenticates a call of the API and hands it to its operation.
 func (s *Server) serveAPI(c *call, r *http.Request) {
 	c.route = routeAPIRead
-	limit := s.calls
+	limit, path := s.calls, encodedPath(r.URL)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		c.route = routeAPIWrite
 	}
 	switch {
-	case watches(r.URL.Path):
+	case watches(path):
 		limit = s.watchers
-	case transfersBytes(r.URL.Path):
+	case transfersBytes(path):
 		limit = s.transfers
-	case c.route == routeAPIRead && comparesFiles(r.URL.Path):
+	case c.route == routeAPIRead && comparesFiles(path):
 		limit = s.heavy
 	}
 	if s.admit(c, r) {
 		return
 	}
 	c.op = operationOf(c.route, r.URL.Path)
-	if !strings.HasSuffix(r.URL.Path, "/push") {
+	if _, document := documentCall(path); document || !strings.HasSuffix(path, "/push") {
 		c.body.ahead()
 	}
 	c.base = s.publicURL(c, r)
@@ -267,21 +267,41 @@ func (s *Server) bound(ctx context.Context, from *pool) (context.Context, contex
 var errBroken = denial{errkind.Invalid, "the request's body broke off, came too slowly, or is in chunks that cannot be read"}
 
 // openToAll reports whether a POST does without a credential: a fetch only reads, and an invitation is accepted with its secret.
-func openToAll(path string) bool { return strings.HasSuffix(path, "/fetch") || path == acceptPath }
+func openToAll(path string) bool {
+	return strings.HasPrefix(path, client.Base+"/repos/") && strings.HasSuffix(path, "/fetch") || path == acceptPath
+}
 
 // comparesFiles reports whether a call may take a core for as long as callTime, and 100 MiB: a diff or a blame of files
 // made for it. Few of them run at once.
 func comparesFiles(path string) bool {
+	if call, ok := documentCall(path); ok {
+		return call == "diff" // it reads the whole log
+	}
 	return strings.HasSuffix(path, "/blame") || strings.HasSuffix(path, "/compare") || strings.Contains(path, "/commits/")
 }
 
+// documentCall returns what a call asks of a document, from its path as it came: "watch" of /api/v2/tenants/acme%2Fweb/config/shop/watch. Names
+// that users choose are never taken for it.
+func documentCall(encoded string) (call string, ok bool) {
+	rest, ok := strings.CutPrefix(encoded, client.Base+"/tenants/")
+	parts := strings.SplitN(rest, "/", 4)
+	if !ok || len(parts) < 4 || parts[1] != "config" {
+		return "", false
+	}
+	return parts[3], true
+}
+
 // watches reports whether a call's answer goes on until somebody ends it.
-func watches(path string) bool {
-	return strings.HasPrefix(path, client.Base+"/tenants/") && strings.HasSuffix(path, "/watch")
+func watches(encoded string) bool {
+	call, _ := documentCall(encoded)
+	return call == "watch"
 }
 
 // transfersBytes reports whether a call may keep its place for long: its answer or body has no small bound.
 func transfersBytes(path string) bool {
+	if call, ok := documentCall(path); ok {
+		return call == "audit/export"
+	}
 	for _, end := range [...]string{"/fetch", "/push", "/archive", "/contents", "/audit/export"} {
 		if strings.HasSuffix(path, end) {
 			return true

@@ -80,12 +80,15 @@ func (a *restAPI) documentOut(ctx context.Context, p policy.Principal, d control
 }
 
 // milestonesIn judges where milestones are to go: who says so must be allowed to write there.
-func (a *restAPI) milestonesIn(ctx context.Context, p policy.Principal, in *client.DocumentMilestones) (m control.Milestones, err error) {
+func (a *restAPI) milestonesIn(ctx context.Context, p policy.Principal, t id.Tenant, in *client.DocumentMilestones) (m control.Milestones, err error) {
 	if in == nil || in.Repo == "" {
 		return m, nil
 	}
 	branch, err := parseBranch(in.Branch)
 	if err != nil {
+		return m, err
+	}
+	if err := a.mayPublish(ctx, p, t); err != nil {
 		return m, err
 	}
 	r, err := a.repo(ctx, p, policy.RepoWrite, func() (control.Repo, error) { return a.findRepo(ctx, in.Repo) })
@@ -112,7 +115,7 @@ func (a *restAPI) createDocument(ctx context.Context, p policy.Principal, in *st
 	if err != nil {
 		return nil, err
 	}
-	m, err := a.milestonesIn(ctx, p, in.Body.Milestones)
+	m, err := a.milestonesIn(ctx, p, t.ID, in.Body.Milestones)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +166,7 @@ func (a *restAPI) updateDocument(ctx context.Context, p policy.Principal, in *st
 	if err != nil {
 		return nil, err
 	}
-	m, err := a.milestonesIn(ctx, p, in.Body.Milestones)
+	m, err := a.milestonesIn(ctx, p, d.Tenant, in.Body.Milestones)
 	if err != nil {
 		return nil, err
 	}

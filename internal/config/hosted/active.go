@@ -23,6 +23,9 @@ import (
 // activeShare is how much of the places of open documents those take at most that are active: one in two.
 const activeShare = 2
 
+// activeTenants is the part of these that one tenant has at most: one in five.
+const activeTenants = 5
+
 // activePage is how many records are read at once.
 const activePage = 200
 
@@ -101,7 +104,9 @@ type worker struct {
 
 // look begins and ends workers, as the records say.
 func (a *active) look(ctx context.Context) error {
-	wanted := map[id.Document]bool{}
+	wanted, crowded, ofTenant := map[id.Document]bool{}, false, map[id.Tenant]int{}
+	most := a.opts.MaxOpen / activeShare
+	perTenant := max(1, most/activeTenants)
 	for after := id.Document(""); ; {
 		page, err := a.opts.Control.Documents(ctx, control.DocumentFilter{Active: true}, after, activePage)
 		if err != nil {
@@ -109,20 +114,23 @@ func (a *active) look(ctx context.Context) error {
 		}
 		for _, d := range page {
 			after = d.ID
-			if len(wanted) >= a.opts.MaxOpen/activeShare {
-				if !a.crowded {
-					a.opts.Log.ErrorContext(ctx, "too many documents make milestones or have webhooks: those of the others wait", "at_most", len(wanted))
-				}
-				a.crowded = true
-				break
+			if len(wanted) == most || ofTenant[d.Tenant] == perTenant {
+				crowded = true
+				continue
 			}
+			ofTenant[d.Tenant]++
 			wanted[d.ID] = true
 			a.begin(ctx, d)
 		}
-		if len(page) < activePage || a.crowded && len(wanted) >= a.opts.MaxOpen/activeShare {
+		if len(page) < activePage || len(wanted) == most {
 			break
 		}
 	}
+	if crowded && !a.crowded {
+		a.opts.Log.ErrorContext(ctx, "too many documents make milestones by themselves or have webhooks: those of the others wait",
+			"at_most", most, "of_one_tenant", perTenant)
+	}
+	a.crowded = crowded
 	for d, w := range a.running {
 		if !wanted[d] {
 			w.cancel()

@@ -37,6 +37,9 @@ const (
 	// defaultMaxOpen: an open document takes three file descriptors, and memory for all that is in it.
 	defaultMaxOpen   = 500
 	defaultIdleAfter = 2 * time.Minute
+	// tenantShare is how much of the places one tenant takes at most: one in four, or minPerTenant.
+	tenantShare  = 4
+	minPerTenant = 8
 	// ownPoll is how often a document looks for what other processes wrote, in a store that no other should have open.
 	ownPoll = time.Minute
 	// snapshotEvery is how many operations may be read anew when a document is opened again.
@@ -89,6 +92,9 @@ type Documents struct {
 	idle   *list.List            // of *slot that nobody uses, the most recently used in front; guarded by mu
 	closed bool                  // guarded by mu
 
+	count    int               // of slots that are not closing; guarded by mu
+	ofTenant map[id.Tenant]int // of these; guarded by mu
+
 	open sync.WaitGroup // slots that are not closed
 }
 
@@ -124,7 +130,7 @@ func New(store oplog.Store, opts Options) *Documents {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	sends := outbound.New(outbound.Options{Allow: opts.Allow, NoRedirects: true})
-	return &Documents{store: store, opts: opts, sends: sends, slots: map[id.Document]*slot{}, idle: list.New(), changed: make(chan struct{}, 1)}
+	return &Documents{store: store, opts: opts, sends: sends, slots: map[id.Document]*slot{}, ofTenant: map[id.Tenant]int{}, idle: list.New(), changed: make(chan struct{}, 1)}
 }
 
 // Create makes the log of a document, with a schema. If that is not one, there is no log.
@@ -187,8 +193,37 @@ func (h *Documents) drop(s *slot) {
 		s.place = nil
 	}
 	if s.users == 0 {
-		go s.shut()
+		h.end(s)
 	}
+}
+
+// end closes a slot that nobody uses or finds. The caller holds mu.
+func (h *Documents) end(s *slot) {
+	h.count--
+	if h.ofTenant[s.record.Tenant]--; h.ofTenant[s.record.Tenant] == 0 {
+		delete(h.ofTenant, s.record.Tenant)
+	}
+	go s.shut()
+}
+
+// room makes room for another document of a tenant, in the place of one that nobody uses. The caller holds mu.
+func (h *Documents) room(t id.Tenant) bool {
+	var of func(s *slot) bool // whose place it may be
+	switch {
+	case h.ofTenant[t] >= max(minPerTenant, h.opts.MaxOpen/tenantShare):
+		of = func(s *slot) bool { return s.record.Tenant == t }
+	case h.count >= h.opts.MaxOpen:
+		of = func(*slot) bool { return true }
+	default:
+		return true
+	}
+	for e := h.idle.Back(); e != nil; e = e.Prev() {
+		if s := e.Value.(*slot); of(s) { //nolint:errcheck,forcetypeassert // idle has nothing else
+			h.drop(s)
+			return true
+		}
+	}
+	return false
 }
 
 // Document is an open document in use.
@@ -213,7 +248,7 @@ func (h *Documents) Use(ctx context.Context, d control.Document) (*Document, err
 	if first {
 		go func() {
 			defer close(s.ready)
-			s.err = h.fill(context.WithoutCancel(ctx), s)
+			s.err = h.fill(detach(ctx), s)
 			if s.err != nil {
 				h.mu.Lock()
 				h.drop(s)
@@ -234,6 +269,14 @@ func (h *Documents) Use(ctx context.Context, d control.Document) (*Document, err
 	return &Document{Document: s.doc, Publisher: s.publisher, Webhooks: s.hooks, Record: s.record, release: sync.OnceFunc(func() { h.leave(s) })}, nil
 }
 
+// detached is a context that neither ends with its first user's nor knows who that was.
+type detached struct{ context.Context } //nolint:containedctx // it is one
+
+func detach(ctx context.Context) context.Context { return detached{context.WithoutCancel(ctx)} }
+
+// Value knows nothing.
+func (detached) Value(any) any { return nil }
+
 // take finds a document's slot or makes one, which its first user fills.
 func (h *Documents) take(ctx context.Context, d control.Document) (s *slot, first bool, err error) {
 	h.mu.Lock()
@@ -247,15 +290,13 @@ func (h *Documents) take(ctx context.Context, d control.Document) (s *slot, firs
 		s = nil
 	}
 	if s == nil {
-		if len(h.slots) >= h.opts.MaxOpen {
-			oldest := h.idle.Back()
-			if oldest == nil {
-				return nil, false, fmt.Errorf("use document %s: %d others are in use: %w", d.ID, len(h.slots), errkind.Unavailable)
-			}
-			h.drop(oldest.Value.(*slot)) //nolint:errcheck,forcetypeassert // idle has nothing else
+		if !h.room(d.Tenant) {
+			return nil, false, fmt.Errorf("use document %s: too many others are in use: %w", d.ID, errkind.Unavailable)
 		}
+		h.count++
+		h.ofTenant[d.Tenant]++
 		s = &slot{record: d, ready: make(chan struct{})}
-		s.shut = func() { h.close(context.WithoutCancel(ctx), s) }
+		s.shut = func() { h.close(detach(ctx), s) }
 		h.slots[d.ID] = s
 		h.open.Add(1)
 		first = true
@@ -276,7 +317,7 @@ func (h *Documents) leave(s *slot) {
 		return
 	}
 	if s.stale {
-		go s.shut()
+		h.end(s)
 		return
 	}
 	s.since = time.Now()

@@ -105,6 +105,9 @@ func (a *routes) export(ctx context.Context, c *Caller, in *Exporting) (*huma.St
 	if err := c.Service.Permit(c.Actor, policy.ConfigAdmin, "", "", ""); err != nil {
 		return nil, err
 	}
+	if !c.Service.ReadsAll(c.Actor) {
+		return nil, fmt.Errorf("the log tells the values of all fields, and %s may not read all: %w", c.Actor.ID, errkind.Forbidden)
+	}
 	q, err := (&Looking{Since: in.Since, Until: in.Until}).query()
 	if err != nil {
 		return nil, err

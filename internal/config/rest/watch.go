@@ -22,6 +22,8 @@ import (
 const (
 	// maxWait is how long a poll waits for a change.
 	maxWait = time.Minute
+	// pollPatience is how long a poll may take beyond that, to read what there is.
+	pollPatience = 30 * time.Second
 	// maxPolled is how many events a poll answers at most.
 	maxPolled = 1000
 )
@@ -98,7 +100,7 @@ func poll(ctx context.Context, c *Caller, wait string, q service.WatchQuery) (*h
 	if err != nil || patience < 0 {
 		return nil, fmt.Errorf("wait %q: write a duration such as 30s: %w", clip(wait), errkind.Invalid)
 	}
-	waiting, cancel := context.WithCancel(ctx)
+	waiting, cancel := context.WithTimeout(ctx, maxWait+pollPatience)
 	defer cancel()
 	head := c.Service.Document().Head().Seq
 	out := &wire.Polled{Events: []*wire.Event{}, Cursor: q.Cursor}
@@ -135,6 +137,11 @@ func poll(ctx context.Context, c *Caller, wait string, q service.WatchQuery) (*h
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err() //nolint:wrapcheck // the client has gone
+	}
+	if c.Again != nil { // it may have waited for long
+		if err := c.Again(); err != nil {
+			return nil, err
+		}
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "application/json")

@@ -228,9 +228,7 @@ func (s *Service) Violations(_ context.Context, actor config.Actor, env string) 
 	_ = s.doc.View(func(state *config.State) error {
 		for _, v := range state.Violations() {
 			if (env == "" || env == v.Env) && r.may(v.Entity, v.Field, v.Env) {
-				if v.Rule == "unique" && v.Field != "" && !r.may(config.Type(v.Entity), v.Field, v.Env) {
-					v.Message = v.Field + " is the same as that of another " + config.Type(v.Entity) // which one they may not read
-				}
+				r.soften(state, &v)
 				list = append(list, wire.Violation{
 					ID: v.ID, EntityID: v.Entity, Field: v.Field, Environment: v.Env, Rule: v.Rule, Severity: string(v.Severity),
 					Message: v.Message, By: entrySources(v.By),
@@ -240,6 +238,27 @@ func (s *Service) Violations(_ context.Context, actor config.Actor, env string) 
 		return nil
 	})
 	return list
+}
+
+// soften takes out of a violation what the reader may not know: which other entity it is about, and the values of fields.
+func (r reader) soften(state *config.State, v *config.Violation) {
+	if r.allow == nil || r.may("", "", v.Env) {
+		return
+	}
+	if v.Rule == "unique" && v.Field != "" {
+		v.Message = v.Field + " is the same as that of another " + config.Type(v.Entity)
+		return
+	}
+	if v.Field != "" {
+		return
+	}
+	all := true
+	for _, f := range state.Schema().Entity(config.Type(v.Entity)).Fields {
+		all = all && r.may(v.Entity, f.Name, v.Env)
+	}
+	if !all { // a rule between fields, whose values it was made of
+		v.By, v.Message = nil, "a rule that also concerns fields that you may not read"
+	}
 }
 
 // Status returns the document at a glance.

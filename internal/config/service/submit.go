@@ -44,6 +44,9 @@ func (s *Service) Submit(ctx context.Context, actor config.Actor, ops []wire.Ope
 		if err := s.admit(actor, request); err != nil {
 			return nil, inBatch(err, i, len(ops))
 		}
+		if how.DryRun && op.Field != "" && !s.reader(actor).may(request.Entity, op.Field, request.Env) {
+			return nil, inBatch(fmt.Errorf("%s.%s: what a write would do is not told to who may not read the field: %w", request.Entity, op.Field, errkind.Forbidden), i, len(ops))
+		}
 		b.Requests[i] = *request
 	}
 	b.Guard = func(i int, state *config.State, op *config.Op) error {

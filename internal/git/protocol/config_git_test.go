@@ -82,17 +82,25 @@ func TestServersHearWhatClientsSay(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			dst := t.TempDir()
 			runGit(t, dst, "init", "-q", "-b", "none")
-			said = nil
+			heard := func() []protocol.Said {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				all := said
+				said = nil
+				return all
+			}
+			heard()
 			args := []string{"-q", w.url, "main"}
 			if w.version == 2 {
 				args = append([]string{"-o", "first", "-o", "second=2"}, args...)
 			}
 			runGit(t, dst, "config", "transfer.advertiseSID", "true")
 			w.git(t, dst, "fetch", args...)
-			if len(said) == 0 {
+			all := heard()
+			if len(all) == 0 {
 				t.Fatal("nothing was heard")
 			}
-			last := said[len(said)-1]
+			last := all[len(all)-1]
 			if !strings.HasPrefix(last.Agent, "git/") || last.Session == "" {
 				t.Errorf("heard %+v, want an agent and a session", last)
 			}
