@@ -164,6 +164,8 @@ func (c *commands) readOptions(pr *PktReader) error {
 			return refuse(errkind.TooLarge, "receive-pack: more than %d push options", maxPushOptions)
 		case len(b) > maxPushOptionBytes:
 			return refuse(errkind.TooLarge, "receive-pack: a push option has more than %d bytes", maxPushOptionBytes)
+		case bytes.IndexByte(b, 0) >= 0:
+			return refuse(errkind.Invalid, "receive-pack: a push option has a NUL byte, which no hook's environment can hold; leave it out")
 		}
 		c.options = append(c.options, string(b))
 	}

@@ -85,6 +85,18 @@ func TestReceivePackHasLimits(t *testing.T) {
 	}
 }
 
+func TestAPushOptionWithANULIsRefused(t *testing.T) {
+	r, commits := tiny(t)
+	command := git.ZeroOID.String() + " " + commits[2].String() + " refs/heads/x"
+	out, err := pushTo(t, r, strings.NewReader(pkts(command+`\0push-options`, "0000", `a\0b`, "0000")), true)
+	if !errors.Is(err, errkind.Invalid) || !strings.Contains(out, "a push option has a NUL byte") {
+		t.Errorf("ReceivePack() = %v, told %q; want errkind.Invalid", err, out)
+	}
+	if _, moved := r.View().Refs.Get("refs/heads/x"); moved {
+		t.Error("the reference moved")
+	}
+}
+
 func TestGitSeesDeltasBeingResolved(t *testing.T) {
 	src := sample(t)
 	commitMany(t, src, 40, 200, "long", func(i int) string { return strings.Repeat("the same line\n", 300) + fmt.Sprint(i) })
