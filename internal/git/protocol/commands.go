@@ -12,6 +12,7 @@ import (
 
 // commands is what a push asks for.
 type commands struct {
+	config   *Config // which capabilities a push was offered
 	list     []command
 	shallows []git.OID // boundary commits of a client that is itself shallow
 
@@ -34,8 +35,8 @@ type command struct {
 }
 
 // readCommands reads up to where the pack starts. With an error come the commands so far, for their capabilities.
-func readCommands(pr *PktReader) (*commands, error) {
-	c := &commands{}
+func readCommands(pr *PktReader, config *Config) (*commands, error) {
+	c := &commands{config: config}
 	for first := true; ; {
 		k, b, err := pr.Line()
 		switch {
@@ -89,6 +90,7 @@ func (c *commands) shallow(arg []byte) error {
 	return nil
 }
 
+// capabilities reads what the client chose. As in git, what was not advertised is passed over.
 func (c *commands) capabilities(caps []byte) error {
 	for word := range bytes.FieldsSeq(caps) {
 		switch string(word) {
@@ -99,11 +101,11 @@ func (c *commands) capabilities(caps []byte) error {
 		case "side-band-64k":
 			c.sideBand = true
 		case "atomic":
-			c.atomic = true
+			c.atomic = !c.config.noAtomic
 		case "quiet":
 			c.quiet = true
 		case "push-options":
-			c.pushOptions = true
+			c.pushOptions = !c.config.noPushOptions
 		default:
 			if key, value, ok := strings.Cut(string(word), "="); ok && key != "server-option" {
 				_ = c.said.note(key, value) // which has room for these

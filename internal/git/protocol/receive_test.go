@@ -97,6 +97,21 @@ func TestAPushOptionWithANULIsRefused(t *testing.T) {
 	}
 }
 
+// A client that takes what it was not offered is answered as if it had not.
+func TestCapabilitiesOfAPushThatWereNotAdvertisedArePassedOver(t *testing.T) {
+	src := sample(t)
+	pack := string(makePack(t, src, "main"))
+	r := newRepo(t)
+	r.configure("receive.advertiseAtomic=false", "receive.advertisePushOptions=false")
+	main := runGit(t, src, "rev-parse", "main")
+	in := pkts(git.ZeroOID.String()+" "+main+` refs/heads/main\0report-status atomic push-options`,
+		git.ZeroOID.String()+" "+main+" refs/heads/a..b", "0000") + pack
+	out, err := pushTo(t, r, strings.NewReader(in), true)
+	if err != nil || !strings.Contains(out, "ok refs/heads/main") || !strings.Contains(out, "ng refs/heads/a..b funny refname") {
+		t.Errorf("ReceivePack() = %v, told %q; want one reference moved although the other is refused", err, out)
+	}
+}
+
 func TestGitSeesDeltasBeingResolved(t *testing.T) {
 	src := sample(t)
 	commitMany(t, src, 40, 200, "long", func(i int) string { return strings.Repeat("the same line\n", 300) + fmt.Sprint(i) })

@@ -32,7 +32,7 @@ func ReceivePack(ctx context.Context, rc Receiver, in io.Reader, out io.Writer, 
 			return err
 		}
 	}
-	cmds, err := readCommands(p.pr)
+	cmds, err := readCommands(p.pr, rc.View().config())
 	if err != nil {
 		p.refuse(ctx, out, cmds, err)
 		return err
