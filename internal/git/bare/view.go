@@ -35,6 +35,7 @@ func (r *Repo) load(ctx context.Context, how Service) (*state, error) {
 	}
 	s := &state{refs: refs, objects: objects, shallow: r.readShallow()}
 	s.view = viewOf(refs.refs(r.space, testIn(objects.store)), objects.store, s.shallow)
+	s.view.Namespace = r.space
 	if s.view.Config, err = r.protocolConfig(how); err != nil {
 		objects.close()
 		return nil, err

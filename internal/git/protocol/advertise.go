@@ -124,7 +124,7 @@ func advertiseReceive(pw *PktWriter, v View, opts ReceiveOptions) (nonce string)
 	a := refAdvertiser{pw: pw, caps: caps + " object-format=sha1 agent=" + agentOr(opts.Agent)}
 	refs := v.Refs
 	if len(c.receiveHides) > 0 {
-		refs = shown(refs, c.receiveHides)
+		refs = shown(refs, v.Namespace, c.receiveHides)
 	}
 	a.all(refs, v)
 	return nonce

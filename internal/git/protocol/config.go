@@ -245,19 +245,24 @@ func (c *Config) checkFilter(uses []revwalk.FilterUse) error {
 type hideRule struct {
 	prefix string
 	shows  bool
+	full   bool // compared with names as they are before a namespace is taken off
 }
 
-// parseHideRule reads !refs/a or ^refs/a. The ^ means the name before a namespace is taken off; there are no namespaces.
+// parseHideRule reads refs/a, !refs/a, ^refs/a or !^refs/a.
 func parseHideRule(s string) (r hideRule) {
 	s, r.shows = strings.CutPrefix(strings.TrimRight(s, "/"), "!")
-	r.prefix = strings.TrimPrefix(s, "^")
+	r.prefix, r.full = strings.CutPrefix(s, "^")
 	return r
 }
 
-// hidden reports whether rules hide a reference: the last one that is about it decides.
-func hidden(rules []hideRule, name git.RefName) bool {
+// hidden reports whether rules hide a reference of a namespace: the last one that is about it decides.
+func hidden(rules []hideRule, namespace string, name git.RefName) bool {
 	for _, r := range slices.Backward(rules) {
-		if rest, ok := strings.CutPrefix(string(name), r.prefix); ok && (rest == "" || rest[0] == '/') {
+		with := string(name)
+		if r.full {
+			with = namespace + with
+		}
+		if rest, ok := strings.CutPrefix(with, r.prefix); ok && (rest == "" || rest[0] == '/') {
 			return !r.shows
 		}
 	}
@@ -265,10 +270,10 @@ func hidden(rules []hideRule, name git.RefName) bool {
 }
 
 // shown returns the references that rules do not hide.
-func shown(refs *git.Refs, rules []hideRule) *git.Refs {
+func shown(refs *git.Refs, namespace string, rules []hideRule) *git.Refs {
 	list := make([]git.Ref, 0, refs.Len())
 	for _, r := range refs.List() {
-		if !hidden(rules, r.Name) {
+		if !hidden(rules, namespace, r.Name) {
 			list = append(list, r)
 		}
 	}
@@ -295,10 +300,10 @@ func (v View) forUpload() View {
 	w := v
 	w.all = v.Refs
 	if v.Memo == nil {
-		w.Refs = shown(v.Refs, rules)
+		w.Refs = shown(v.Refs, v.Namespace, rules)
 		return w
 	}
-	v.Memo.shownOnce.Do(func() { v.Memo.shown, v.Memo.ofShown = shown(v.Refs, rules), new(Memo) })
+	v.Memo.shownOnce.Do(func() { v.Memo.shown, v.Memo.ofShown = shown(v.Refs, v.Namespace, rules), new(Memo) })
 	w.Refs, w.Memo = v.Memo.shown, v.Memo.ofShown
 	return w
 }
@@ -307,7 +312,9 @@ func (v View) forUpload() View {
 func (v View) Shown() *git.Refs { return v.forUpload().Refs }
 
 // HidesFromPush reports whether receive.hideRefs or transfer.hideRefs hides a reference: then no push moves it.
-func (v View) HidesFromPush(name git.RefName) bool { return hidden(v.config().receiveHides, name) }
+func (v View) HidesFromPush(name git.RefName) bool {
+	return hidden(v.config().receiveHides, v.Namespace, name)
+}
 
 // head returns HEAD. It is hidden by its own name, and not by that of its branch.
 func (v View) head() (git.Ref, bool) {
@@ -317,7 +324,7 @@ func (v View) head() (git.Ref, bool) {
 	}
 	r, born := refs.HeadRef()
 	r.Name = git.HEAD
-	return r, born && !hidden(v.config().uploadHides, git.HEAD)
+	return r, born && !hidden(v.config().uploadHides, v.Namespace, git.HEAD)
 }
 
 // givers returns the references whose objects may be asked for. As in git these are hidden ones too, unless only what is shown

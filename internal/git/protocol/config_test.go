@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/git"
 	"github.com/skep-dev/skep/internal/git/protocol"
 )
 
@@ -36,6 +37,47 @@ func TestParseConfig(t *testing.T) {
 	for _, tt := range tests {
 		if _, err := protocol.ParseConfig(tt.lines); !errors.Is(err, tt.want) {
 			t.Errorf("ParseConfig(%.100q) = %v, want %v", tt.lines, err, tt.want)
+		}
+	}
+}
+
+// As in git a rule with ^ is compared with the whole name, and one without it with what is left of the name in a namespace.
+func TestHideRefsInANamespace(t *testing.T) {
+	const name = git.RefName("refs/secret/one")
+	tests := []struct {
+		namespace string
+		rules     []string
+		hidden    bool
+	}{
+		{"", []string{"refs/secret"}, true},
+		{"", []string{"^refs/secret"}, true},
+		{"", []string{"^refs/secret", "!^refs/secret/one"}, false},
+		{"refs/namespaces/a/", []string{"refs/secret"}, true},
+		{"refs/namespaces/a/", []string{"^refs/secret"}, false},
+		{"refs/namespaces/a/", []string{"^refs/namespaces/a/refs/secret/"}, true},
+		{"refs/namespaces/a/", []string{"^refs/namespaces/a/refs/sec"}, false},
+		{"refs/namespaces/a/", []string{"^refs/namespaces/a"}, true},
+		{"refs/namespaces/a/", []string{"^refs/namespaces/b"}, false},
+		{"refs/namespaces/a/", []string{"refs/namespaces/a/refs/secret"}, false},
+		{"refs/namespaces/a/", []string{"refs/secret", "!^refs/namespaces/a/refs/secret/one"}, false},
+	}
+	for _, tt := range tests {
+		for _, key := range []string{"transfer", "uploadpack", "receive"} {
+			var lines []string
+			for _, r := range tt.rules {
+				lines = append(lines, key+".hideRefs="+r)
+			}
+			c, err := protocol.ParseConfig(lines)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := protocol.View{Refs: git.NewRefs("refs/heads/main", []git.Ref{{Name: name}}), Config: c, Namespace: tt.namespace}
+			if got := v.HidesFromPush(name); key != "uploadpack" && got != tt.hidden {
+				t.Errorf("%q in %q: hidden from pushes: %t, want %t", lines, tt.namespace, got, tt.hidden)
+			}
+			if got := v.Shown().Len() == 0; key != "receive" && got != tt.hidden {
+				t.Errorf("%q in %q: hidden from fetches: %t, want %t", lines, tt.namespace, got, tt.hidden)
+			}
 		}
 	}
 }

@@ -77,6 +77,9 @@ type View struct {
 	Memo *Memo
 	// Config is what the repository's owner chose; nil: the defaults.
 	Config *Config
+	// Namespace is what the names of Refs are without: "refs/namespaces/a/", or "" where there is none (gitnamespaces(7)). What
+	// hideRefs says of full names (^) is compared with both together.
+	Namespace string
 
 	all *git.Refs // hidden references included, where Refs is without
 	// Shallow are the commits at which the repository's own history ends. Clients are told, and the graph has none of their parents.
