@@ -94,6 +94,7 @@ func TestGitGetsWhatItAsksForWhateverTheFilter(t *testing.T) {
 
 func TestGitIsToldWhichFiltersAreNotAllowed(t *testing.T) {
 	src := sample(t)
+	commitFile(t, src, 40, "wild", "src\n"+strings.Repeat("*a", 33)+"\n")
 	r := load(t, src)
 	hidden := strings.TrimSpace(gittest.At(t, src).GitIn("*\n", "hash-object", "-w", "--stdin"))
 	tests := []struct {
@@ -112,6 +113,7 @@ func TestGitIsToldWhichFiltersAreNotAllowed(t *testing.T) {
 		{[]string{"uploadpackfilter.allow=0", "uploadpackfilter.tree.maxDepth=2"}, "tree:2", ""},
 		{nil, "sparse:oid=main:nothing", "unable to access sparse blob in 'main:nothing'"},
 		{nil, "sparse:oid=" + hidden, "unable to access sparse blob"},
+		{nil, "sparse:oid=main:wild", "sparse blob 'main:wild': line 2: a pattern with more than 32 wildcards"},
 		{nil, "sparse:oid=main", "unable to parse sparse filter data in"},
 	}
 	for _, w := range r.ways(t, protocol.UploadOptions{}) {

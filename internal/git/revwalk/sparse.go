@@ -12,9 +12,13 @@ import (
 )
 
 const (
-	// maxSparseBytes and maxSparsePatterns bound the lists of patterns of a filter: every path that is met is compared with each.
+	// maxSparseBytes and maxSparsePatterns bound the lists of patterns of a filter, all together: every path that is met is compared
+	// with each.
 	maxSparseBytes    = 64 << 10
 	maxSparsePatterns = 1000
+	// maxPatternBytes and maxWildcards bound one pattern: each byte of a path takes time for all of its wildcards.
+	maxPatternBytes = 1024
+	maxWildcards    = 32
 	// maxSparseLists is how many lists one filter may have: a bit of a byte each.
 	maxSparseLists = 8
 )
@@ -44,7 +48,7 @@ func (f *Filter) Resolve(read func(name string) (git.OID, []byte, error)) error 
 		return nil
 	}
 	s := &Sparse{}
-	total := 0
+	size, total := 0, 0
 	for _, name := range f.Sparse.names {
 		o, text, err := read(name)
 		if err != nil {
@@ -53,10 +57,13 @@ func (f *Filter) Resolve(read func(name string) (git.OID, []byte, error)) error 
 		if slices.Contains(s.oids, o) {
 			continue
 		}
-		if len(text) > maxSparseBytes {
-			return fmt.Errorf("sparse blob '%s' of %d bytes, %d are allowed: %w", name, len(text), maxSparseBytes, errkind.TooLarge)
+		if size += len(text); size > maxSparseBytes {
+			return fmt.Errorf("sparse blob '%s': more than %d bytes of patterns: %w", name, maxSparseBytes, errkind.TooLarge)
 		}
-		list := parsePatterns(text)
+		list, err := parsePatterns(text)
+		if err != nil {
+			return fmt.Errorf("sparse blob '%s': %w", name, err)
+		}
 		if total += len(list); total > maxSparsePatterns {
 			return fmt.Errorf("sparse blob '%s': more than %d patterns: %w", name, maxSparsePatterns, errkind.TooLarge)
 		}
@@ -93,22 +100,32 @@ func (s *Sparse) specs() []string {
 	return slices.Compact(list)
 }
 
-// parsePatterns reads lines of patterns (gitignore(5)). Nothing is malformed: what cannot match is left out.
-func parsePatterns(text []byte) (list patterns) {
+// parsePatterns reads lines of patterns (gitignore(5)). Nothing is malformed: what cannot match is left out. A pattern may be too
+// long.
+func parsePatterns(text []byte) (list patterns, err error) {
+	n := 0
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
-		if p, ok := parsePattern(string(line)); ok {
+		n++
+		p, ok, err := parsePattern(string(line))
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if ok {
 			list = append(list, p)
 		}
 	}
-	return list
+	return list, nil
 }
 
-func parsePattern(line string) (p pattern, ok bool) {
+func parsePattern(line string) (p pattern, ok bool, err error) {
 	line = trimSpaces(line)
 	if line == "" || line[0] == '#' {
-		return p, false
+		return p, false, nil
+	}
+	if len(line) > maxPatternBytes {
+		return p, false, fmt.Errorf("a pattern of more than %d bytes: %w", maxPatternBytes, errkind.TooLarge)
 	}
 	line, p.not = strings.CutPrefix(line, "!")
 	line, p.dirs = strings.CutSuffix(line, "/")
@@ -116,11 +133,14 @@ func parsePattern(line string) (p pattern, ok bool) {
 	line = strings.TrimPrefix(line, "/")
 	if !strings.ContainsAny(line, special) {
 		p.literal = line
-		return p, true
+		return p, true, nil
 	}
-	var err error
-	p.wildcard, err = regexp.Compile(globToRegexp(line))
-	return p, err == nil
+	expr, wildcards := globToRegexp(line)
+	if wildcards > maxWildcards {
+		return p, false, fmt.Errorf("a pattern with more than %d wildcards (*, ?, [): %w", maxWildcards, errkind.TooLarge)
+	}
+	p.wildcard, err = regexp.Compile(expr)
+	return p, err == nil, nil
 }
 
 // trimSpaces cuts spaces off the end, unless a backslash says that they are meant.
@@ -136,8 +156,9 @@ func trimSpaces(s string) string {
 }
 
 // globToRegexp translates a pattern of wildmatch with WM_PATHNAME, byte by byte. A regular expression takes time in proportion
-// to the path, whatever the pattern.
-func globToRegexp(glob string) string {
+// to the path and the pattern, and each wildcard adds to it. Several **/ in a row are one.
+func globToRegexp(glob string) (expr string, wildcards int) {
+	const dirs = `(?:.*/)?`
 	var b strings.Builder
 	b.WriteString(`(?s)\A`)
 	plain := strings.IndexAny(glob, special) // git compares what is before it as it is, and a pattern begins behind it
@@ -149,18 +170,24 @@ func globToRegexp(glob string) string {
 			if i += stars; i == len(glob) {
 				b.WriteString(`.*`)
 			} else {
-				b.WriteString(`(?:.*/)?`)
-				i++
+				if i++; strings.HasSuffix(b.String(), dirs) {
+					continue
+				}
+				b.WriteString(dirs)
 			}
+			wildcards++
 		case stars > 0:
 			b.WriteString(`[^/]*`)
 			i += stars
+			wildcards++
 		case rest[0] == '?':
 			b.WriteString(`[^/]`)
 			i++
+			wildcards++
 		case rest[0] == '[':
 			n := globClass(&b, rest)
 			i += n
+			wildcards++
 		case rest[0] == '\\' && len(rest) > 1:
 			writeByte(&b, rest[1])
 			i += 2
@@ -170,7 +197,7 @@ func globToRegexp(glob string) string {
 		}
 	}
 	b.WriteString(`\z`)
-	return b.String()
+	return b.String(), wildcards
 }
 
 // special are the characters with a meaning in a pattern.

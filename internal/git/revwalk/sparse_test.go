@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestSparsePatternsLikeGit(t *testing.T) {
 		"", "*", "/*", "/*\n!/*/", "a", "/a", "x", "x/", "/x/", "x/*", "x/**", "**/a", "x/**/a", "x/**/", "**", "***", "x**", "x/y**/a", "*.c", "!*.c", "*\n!*.c",
 		"*\n!docs/\ndocs/b", "docs/*\n!docs/b", "src/*/main.c", "src/**/main.c\n!src/test", "[ab]", "[a-b]", "[!a]", "[^a-z]", "[]]", "[]-]", "[a", "[[:alpha:]]",
 		"[[:nope:]]a", "[a-]", "[z-a]", "[\\]]", "?", "a?b", "\\#h", "#h", "\\!n", "!n", "a\\*b", "a b", "end ", "end\\ ", "a   ", "\\[a\\]", "x/y/", "y/", "y/a",
-		"/y", "a\r\nb\r", "\ufeffa", "x/?/a", "x?a", "x[/]a", "x[!b]a", "back\\\\slash", "back\\", "/", "//", "!", "!/", "***/a", "x/***/a", "a**b", "[[.a.]]", "[--a]",
+		"/y", "a\r\nb\r", "\ufeffa", "x/?/a", "x?a", "x[/]a", "x[!b]a", "**/**/a", "x/**/**/a", "x/**/***/", "**/**", "back\\\\slash", "back\\", "/", "//", "!", "!/", "***/a", "x/***/a", "a**b", "[[.a.]]", "[--a]",
 	} {
 		spec := "sparse:oid=" + strings.TrimSpace(r.GitIn(list, "hash-object", "-w", "--stdin"))
 		want := setOf(r.OIDs("", "rev-list", "--objects", "--no-object-names", "--filter="+spec, "main"))
@@ -51,14 +52,41 @@ func TestSparsePatternsLikeGit(t *testing.T) {
 }
 
 func TestSparseIsBounded(t *testing.T) {
-	for _, text := range []string{strings.Repeat("a", 70<<10), strings.Repeat("a\n", 1001)} {
-		f, err := revwalk.ParseFilter("sparse:oid=x")
+	long := strings.Repeat(strings.Repeat("a", 999)+"\n", 40)
+	tests := []struct {
+		lists []string
+		want  string // "" is within the bounds
+	}{
+		{[]string{strings.Repeat("#\n", 33<<10)}, "more than 65536 bytes of patterns"},
+		{[]string{long}, ""},
+		{[]string{long, long + "b\n"}, "more than 65536 bytes of patterns"},
+		{[]string{strings.Repeat("a\n", 1000)}, ""},
+		{[]string{strings.Repeat("a\n", 1001)}, "more than 1000 patterns"},
+		{[]string{"a\n" + strings.Repeat("b", 1024)}, ""},
+		{[]string{"a\n" + strings.Repeat("b", 1025)}, "line 2: a pattern of more than 1024 bytes"},
+		{[]string{strings.Repeat("*a", 32)}, ""},
+		{[]string{strings.Repeat("*a", 33)}, "line 1: a pattern with more than 32 wildcards"},
+		{[]string{strings.Repeat("?", 33)}, "more than 32 wildcards"},
+		{[]string{strings.Repeat("[a]", 33)}, "more than 32 wildcards"},
+		{[]string{strings.Repeat("**/a/", 33)}, "more than 32 wildcards"},
+		{[]string{strings.Repeat("**/", 300) + "a"}, ""}, // is **/a
+		{[]string{strings.Repeat("**/", 22<<10/3) + "a"}, "a pattern of more than 1024 bytes"},
+	}
+	for _, tt := range tests {
+		var specs []string
+		for i := range tt.lists {
+			specs = append(specs, fmt.Sprintf("sparse:oid=%d", i))
+		}
+		f, err := revwalk.ParseFilter("combine:" + strings.Join(specs, "+"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = f.Resolve(func(string) (git.OID, []byte, error) { return git.OID{1}, []byte(text), nil })
-		if !errors.Is(err, errkind.TooLarge) {
-			t.Errorf("patterns of %d bytes: %v, want errkind.TooLarge", len(text), err)
+		err = f.Resolve(func(name string) (git.OID, []byte, error) {
+			i, err := strconv.Atoi(name)
+			return git.OID{byte(i)}, []byte(tt.lists[i]), err
+		})
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, errkind.TooLarge) || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%d lists, the first is %.40q of %d bytes: %v, want %q", len(tt.lists), tt.lists[0], len(tt.lists[0]), err, tt.want)
 		}
 	}
 }
