@@ -1,6 +1,7 @@
 package revwalk_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -88,6 +89,20 @@ func TestSparseIsBounded(t *testing.T) {
 		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, errkind.TooLarge) || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%d lists, the first is %.40q of %d bytes: %v, want %q", len(tt.lists), tt.lists[0], len(tt.lists[0]), err, tt.want)
 		}
+	}
+}
+
+// Patterns cost something at each entry, so that the end of a request is looked for at each.
+func TestASparsePlanEndsWithItsContext(t *testing.T) {
+	r := newGitRepo(t)
+	r.FastImport("commit refs/heads/main\ncommitter Cy <cy@example.org> 1700000000 +0000\ndata 1\nx\nM 644 inline a\ndata 1\na\n")
+	g := graphOf(t, r.store(1))
+	spec := "sparse:oid=" + strings.TrimSpace(r.GitIn("*", "hash-object", "-w", "--stdin"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := g.Plan(ctx, revwalk.Request{Wants: []git.OID{r.OID("main^{tree}")}, Filter: resolved(t, r, spec)})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Plan after the end of its context: %v", err)
 	}
 }
 

@@ -125,14 +125,14 @@ func (w *treeWalk) run(ctx context.Context) error {
 		}
 		job := w.work[len(w.work)-1]
 		w.work = w.work[:len(w.work)-1]
-		if err := w.walk(job); err != nil {
+		if err := w.walk(ctx, job); err != nil {
 			return fmt.Errorf("tree %s: %w", job.tree, err)
 		}
 	}
 	return nil
 }
 
-func (w *treeWalk) walk(job treeJob) error {
+func (w *treeWalk) walk(ctx context.Context, job treeJob) error {
 	if w.entered != nil {
 		w.here = job
 	}
@@ -141,7 +141,7 @@ func (w *treeWalk) walk(job treeJob) error {
 		return err
 	}
 	if len(job.covered) == 0 {
-		return w.walkNew(data, job.depth)
+		return w.walkNew(ctx, data, job.depth)
 	}
 	if w.skipsAll(job.depth) {
 		return nil
@@ -164,7 +164,7 @@ func (w *treeWalk) walk(job treeJob) error {
 		}
 		raw := data[:n]
 		data = data[n:]
-		if err := w.compare(e, raw, covered, job.depth); err != nil {
+		if err := w.compare(ctx, e, raw, covered, job.depth); err != nil {
 			return err
 		}
 	}
@@ -175,7 +175,7 @@ func (w *treeWalk) walk(job treeJob) error {
 }
 
 // walkNew is walk without covered trees.
-func (w *treeWalk) walkNew(data []byte, depth int) error {
+func (w *treeWalk) walkNew(ctx context.Context, data []byte, depth int) error {
 	if w.skipsAll(depth) {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (w *treeWalk) walkNew(data []byte, depth int) error {
 			return err
 		}
 		data = data[n:]
-		if err := w.add(e, nil, depth); err != nil {
+		if err := w.add(ctx, e, nil, depth); err != nil {
 			return err
 		}
 	}
@@ -262,7 +262,7 @@ func commonPrefix(a, b []byte) int {
 }
 
 // compare adds e unless one of the covered trees has the very same entry.
-func (w *treeWalk) compare(e git.Entry, raw []byte, covered []cursor, depth int) error {
+func (w *treeWalk) compare(ctx context.Context, e git.Entry, raw []byte, covered []cursor, depth int) error {
 	same := false
 	w.olds = w.olds[:0]
 	for i := range covered {
@@ -300,7 +300,7 @@ func (w *treeWalk) compare(e git.Entry, raw []byte, covered []cursor, depth int)
 			}
 		}
 	}
-	return w.add(e, below, depth)
+	return w.add(ctx, e, below, depth)
 }
 
 // take reads the entry that stands where e does, if there is one.
@@ -356,7 +356,10 @@ func (w *treeWalk) replace(o git.OID, had bool) error {
 }
 
 // add puts what an entry names into the set, and a tree's entries into the work.
-func (w *treeWalk) add(e git.Entry, covered []coveredTree, depth int) error {
+func (w *treeWalk) add(ctx context.Context, e git.Entry, covered []coveredTree, depth int) error {
+	if w.entered != nil && ctx.Err() != nil {
+		return ctx.Err() // an entry may be compared with many patterns
+	}
 	switch e.Mode.Kind() {
 	case git.Commit:
 		return nil // a submodule's commit is in another repository
