@@ -252,7 +252,7 @@ func (c *conn) watch(ctx context.Context) {
 			c.closeIfEmpty()
 			continue // a session may just have begun
 		}
-		if _, err := c.holder(ctx); err != nil && ctx.Err() == nil {
+		if err := c.counts(ctx); err != nil && ctx.Err() == nil {
 			c.server.log.InfoContext(ctx, "SSH connection cut off: its key does not count any more", "remote", c.nc.RemoteAddr().String(), "error", err)
 			_ = c.nc.Close() // what it transfers ends with it
 			return
@@ -260,14 +260,12 @@ func (c *conn) watch(ctx context.Context) {
 	}
 }
 
-// holder is whose the connection's key is now. That it cannot be found out is no reason to refuse it: requests then fail by themselves.
-func (c *conn) holder(ctx context.Context) (policy.Principal, error) {
-	p, err := c.server.git.StillHas(ctx, c.key, c.from)
+// counts finds out whether the connection's key still counts. That it cannot be found out is no reason to cut off what was begun: what is
+// begun then is refused.
+func (c *conn) counts(ctx context.Context) error {
+	_, err := c.server.git.StillHas(ctx, c.key, c.from)
 	if errors.Is(err, errkind.Unauthorized) || errors.Is(err, errkind.Invalid) {
-		return p, err
+		return err
 	}
-	if err != nil {
-		p, _ = holder(c.ssh.Permissions)
-	}
-	return p, nil
+	return nil
 }

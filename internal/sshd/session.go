@@ -2,6 +2,7 @@ package sshd
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"time"
@@ -84,9 +85,15 @@ func (c *conn) answer(ctx context.Context, ch ssh.Channel, req *ssh.Request, req
 // runCommand runs one request of a client for something to be run.
 func (c *conn) runCommand(ctx context.Context, ch ssh.Channel, req *ssh.Request, version protocol.Version) (code int) {
 	say := func(text string) { _, _ = io.WriteString(&patient{c: c, w: ch.Stderr()}, text+"\n") } // the client may be gone
-	who, err := c.holder(ctx)
-	if err != nil {
+	// Where it cannot be found out whose the key is, nothing begins with it: it may have been removed.
+	who, err := c.server.git.StillHas(ctx, c.key, c.from)
+	switch {
+	case errors.Is(err, errkind.Unauthorized), errors.Is(err, errkind.Invalid):
 		say("skep: your key does not count any more")
+		return exitFailed
+	case err != nil:
+		c.server.log.WarnContext(ctx, "SSH command refused: its key cannot be looked up", "remote", c.nc.RemoteAddr().String(), "error", err)
+		say("skep: " + explain(err))
 		return exitFailed
 	}
 	switch req.Type {

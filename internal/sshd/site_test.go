@@ -31,6 +31,7 @@ type site struct {
 	addr    string
 	host    ssh.PublicKey
 	control *control.Control
+	dir     string // with control.db
 	server  *server.Server
 	stop    context.CancelFunc
 	ended   <-chan error // of Run; closed
@@ -69,7 +70,7 @@ func result[T any](v T, err error) func(testing.TB) T {
 func startSite(tb testing.TB, git server.Options, opts sshd.Options) *site {
 	tb.Helper()
 	dir := tb.TempDir()
-	s := &site{t: tb, log: &logBuffer{}}
+	s := &site{t: tb, dir: dir, log: &logBuffer{}}
 	ctl, _, err := control.Open(tb.Context(), filepath.Join(dir, "control.db"), control.Options{})
 	if err != nil {
 		tb.Fatal(err)
