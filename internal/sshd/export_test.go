@@ -1,6 +1,10 @@
 package sshd
 
-import "golang.org/x/crypto/ssh"
+import (
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
 
 // Command is a command line as it was understood.
 type Command struct{ Service, Path string }
@@ -21,4 +25,11 @@ const (
 // Spoken is what the server takes and nothing else.
 func Spoken() ssh.Config {
 	return ssh.Config{KeyExchanges: keyExchanges, Ciphers: ciphers, MACs: macs}
+}
+
+// Hasten shortens what clients are waited for: with the command of a session, and with the end of one that ran nothing. A zero is
+// left as it is.
+func Hasten(o Options, command, shut time.Duration) Options {
+	o.commandTime, o.closeTime = command, shut
+	return o
 }

@@ -29,8 +29,9 @@ func (c *conn) session(ctx context.Context, offered ssh.NewChannel) {
 	if err != nil {
 		return // the connection is gone
 	}
-	defer ch.Close()
-	late := time.AfterFunc(commandTime, func() { _ = ch.Close() })
+	defer c.shut(ch, reqs)
+	// A client that does not answer keeps a channel that is closed: only without its connection is it gone.
+	late := time.AfterFunc(c.server.opts.commandTime, func() { _ = c.nc.Close() })
 	defer late.Stop()
 	version, n := protocol.V0, 0
 	for req := range reqs {
@@ -46,13 +47,26 @@ func (c *conn) session(ctx context.Context, offered ssh.NewChannel) {
 			}
 			reply(req, ok)
 		case "exec", "shell", "subsystem":
-			late.Stop()
+			if !late.Stop() {
+				return // it came too late
+			}
 			reply(req, true)
 			c.answer(ctx, ch, req, reqs, version)
 			return
 		default: // a terminal, an agent, X11, …
 			reply(req, false)
 		}
+	}
+}
+
+// shut closes a session's channel, and reads what still comes until the client confirms that: a request that nobody reads stops the
+// whole connection, and what waits for it. A client that does not confirm it in time loses its connection.
+func (c *conn) shut(ch ssh.Channel, reqs <-chan *ssh.Request) {
+	late := time.AfterFunc(c.server.opts.closeTime, func() { _ = c.nc.Close() })
+	defer late.Stop()
+	_ = ch.Close() // the connection may be gone
+	for r := range reqs {
+		reply(r, false)
 	}
 }
 
@@ -76,6 +90,9 @@ func (c *conn) answer(ctx context.Context, ch ssh.Channel, req *ssh.Request, req
 		}
 	}()
 	code := c.runCommand(ctx, ch, req, version)
+	// A slow client may still have much to read before it sees the end: it has as long as for anything it was sent.
+	late := c.arm(nil)
+	defer late.Stop()
 	_ = ch.CloseWrite()                                                                             // the connection may be gone, here and below
 	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(code)})) //nolint:gosec // it is one of three
 	_ = ch.Close()

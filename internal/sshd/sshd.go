@@ -43,8 +43,9 @@ const (
 	maxSessions = 8
 	// maxRequests bounds what a client asks for in a session before its command: a variable of its environment each.
 	maxRequests = 100
-	// commandTime is how long a session may be open before its command comes.
-	commandTime = 30 * time.Second
+	// commandTime is how long a session may be open before its command comes, and closeTime how long a client may take to confirm that one is
+	// closed which ran nothing.
+	commandTime, closeTime = 30 * time.Second, 5 * time.Second
 	// emptyTime is how long a connection may be open without a session: those who share one begin another soon.
 	emptyTime = 2 * time.Minute
 	// recheckInterval is how often it is looked up whether a connection's key still counts.
@@ -73,6 +74,8 @@ type Options struct {
 	// it sends a large pack; whether it is there at all is asked meanwhile.
 	IdleTimeout  time.Duration
 	DrainTimeout time.Duration // how long running commands may go on after Run's context has ended; 0: 30 s
+
+	commandTime, closeTime time.Duration // the constants, where no test shortens them
 }
 
 func (o Options) withDefaults() Options {
@@ -85,6 +88,8 @@ func (o Options) withDefaults() Options {
 	def(&o.LoginTimeout, 30*time.Second)
 	def(&o.IdleTimeout, 10*time.Minute)
 	def(&o.DrainTimeout, 30*time.Second)
+	def(&o.commandTime, commandTime)
+	def(&o.closeTime, closeTime)
 	return o
 }
 
