@@ -3,6 +3,7 @@ package sshd
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -35,12 +36,12 @@ type conn struct {
 func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	defer nc.Close()
 	from := addressOf(nc) // what a proxy says is read here, within a time of its own
-	g := s.door.come(network(from))
+	g := s.door.come(from)
 	if g == nil {
 		s.refuse(ctx, nc, refusedMany, nil)
 		return
 	}
-	defer s.door.leave(network(from))
+	defer s.door.leave(from)
 	knock, err := s.git.Knock(from)
 	if err != nil {
 		s.refuse(ctx, nc, refusedOften, err)
@@ -79,9 +80,11 @@ func (s *Server) refuse(ctx context.Context, nc net.Conn, why string, err error)
 func (s *Server) handshake(ctx context.Context, nc net.Conn, g *guest, knock *server.Knock) (
 	_ *ssh.ServerConn, _ <-chan ssh.NewChannel, _ <-chan *ssh.Request, why string, err error,
 ) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	ctx, cancel := context.WithTimeout(ctx, s.opts.LoginTimeout)
 	defer cancel()
-	done, ok := s.door.greet(ctx, g)
+	done, ok := s.door.greet(ctx, g, func() { end(errCrowded) })
 	if !ok {
 		return nil, nil, nil, refusedMany, ctx.Err()
 	}
@@ -89,8 +92,10 @@ func (s *Server) handshake(ctx context.Context, nc net.Conn, g *guest, knock *se
 	// Whoever sends a byte now and then gains no time by it.
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
+	silent := time.AfterFunc(s.opts.silentTime, cancel)
+	defer silent.Stop()
 	offered := 0
-	config := s.config(func(key ssh.PublicKey) (policy.Principal, error) {
+	config := s.config(func() { silent.Stop() }, func(key ssh.PublicKey) (policy.Principal, error) {
 		offered++
 		return knock.Offered(ctx, key)
 	})
@@ -100,6 +105,9 @@ func (s *Server) handshake(ctx context.Context, nc net.Conn, g *guest, knock *se
 		err = context.DeadlineExceeded
 	case err == nil:
 		return sc, chans, reqs, "", nil
+	}
+	if errors.Is(context.Cause(ctx), errCrowded) {
+		return nil, nil, nil, refusedMany, errCrowded // which is no failure of its keys
 	}
 	if offered == 0 {
 		return nil, nil, nil, refusedBroken, err
@@ -113,8 +121,33 @@ type (
 	publicKey    struct{}
 )
 
-// config is how one connection is spoken to.
-func (s *Server) config(find func(ssh.PublicKey) (policy.Principal, error)) *ssh.ServerConfig {
+// errCrowded ends a handshake whose place another needs.
+var errCrowded = errors.New("another address needed the place of this handshake")
+
+// witness is a host key that says when it signs: then the client has said which SSH it speaks, and begun to exchange keys. What follows may
+// take people long, who are asked whether the host is the one they mean.
+type witness struct {
+	ssh.Signer
+	signs func()
+}
+
+// Sign signs as the key does.
+func (w *witness) Sign(rand io.Reader, data []byte) (*ssh.Signature, error) {
+	w.signs()
+	return w.Signer.Sign(rand, data) //nolint:wrapcheck // it stands for the key
+}
+
+// SignWithAlgorithm is Sign where the client has chosen how.
+func (w *witness) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	w.signs()
+	if s, ok := w.Signer.(ssh.AlgorithmSigner); ok {
+		return s.SignWithAlgorithm(rand, data, algorithm) //nolint:wrapcheck // as above
+	}
+	return w.Signer.Sign(rand, data) //nolint:wrapcheck // as above
+}
+
+// config is how one connection is spoken to. It calls begun when the client has begun to exchange keys.
+func (s *Server) config(begun func(), find func(ssh.PublicKey) (policy.Principal, error)) *ssh.ServerConfig {
 	c := &ssh.ServerConfig{
 		Config:                  ssh.Config{KeyExchanges: keyExchanges, Ciphers: ciphers, MACs: macs},
 		PublicKeyAuthAlgorithms: userKeys,
@@ -131,7 +164,7 @@ func (s *Server) config(find func(ssh.PublicKey) (policy.Principal, error)) *ssh
 		},
 	}
 	for _, k := range s.opts.HostKeys {
-		c.AddHostKey(k)
+		c.AddHostKey(&witness{k, begun})
 	}
 	return c
 }

@@ -27,9 +27,9 @@ func Spoken() ssh.Config {
 	return ssh.Config{KeyExchanges: keyExchanges, Ciphers: ciphers, MACs: macs}
 }
 
-// Hasten shortens what clients are waited for: with the command of a session, and with the end of one that ran nothing. A zero is
-// left as it is.
-func Hasten(o Options, command, shut time.Duration) Options {
-	o.commandTime, o.closeTime = command, shut
+// Hasten shortens what clients are waited for: with the command of a session, with the end of one that ran nothing, and with the
+// first that a connection has to say. A zero is left as it is.
+func Hasten(o Options, command, shut, silent time.Duration) Options {
+	o.commandTime, o.closeTime, o.silentTime = command, shut, silent
 	return o
 }

@@ -46,6 +46,8 @@ const (
 	// commandTime is how long a session may be open before its command comes, and closeTime how long a client may take to confirm that one is
 	// closed which ran nothing.
 	commandTime, closeTime = 30 * time.Second, 5 * time.Second
+	// silentTime is how long a connection may take until it has said which SSH it speaks and begun to exchange keys: programs do that at once.
+	silentTime = 5 * time.Second
 	// emptyTime is how long a connection may be open without a session: those who share one begin another soon.
 	emptyTime = 2 * time.Minute
 	// recheckInterval is how often it is looked up whether a connection's key still counts.
@@ -66,7 +68,8 @@ type Options struct {
 
 	MaxConns      int // open connections; 0: 4096
 	MaxPerAddress int // of one address; 0: a quarter
-	// MaxHandshakes bounds the connections that are nobody's yet: others wait; 0: 256. One address has a quarter of them.
+	// MaxHandshakes bounds the connections that are nobody's yet: others wait; 0: 256. One address has a quarter of them, and when there are no
+	// more, whoever has the most loses one to whoever has fewer.
 	MaxHandshakes int
 
 	LoginTimeout time.Duration // in which a connection must be somebody's; 0: 30 s
@@ -75,7 +78,7 @@ type Options struct {
 	IdleTimeout  time.Duration
 	DrainTimeout time.Duration // how long running commands may go on after Run's context has ended; 0: 30 s
 
-	commandTime, closeTime time.Duration // the constants, where no test shortens them
+	commandTime, closeTime, silentTime time.Duration // the constants, where no test shortens them
 }
 
 func (o Options) withDefaults() Options {
@@ -90,6 +93,7 @@ func (o Options) withDefaults() Options {
 	def(&o.DrainTimeout, 30*time.Second)
 	def(&o.commandTime, commandTime)
 	def(&o.closeTime, closeTime)
+	def(&o.silentTime, silentTime)
 	return o
 }
 
@@ -245,12 +249,16 @@ func (s *Server) draining() bool {
 }
 
 // network is whom the limits count as one address: an IPv4 address, or the /64 of an IPv6 address, of which a customer has at least one.
-func network(a netip.Addr) netip.Addr {
+func network(a netip.Addr) netip.Addr { return masked(a, 64) }
+
+// site is whom handshakes count as one besides: an IPv4 address, or the /48 of an IPv6 address, which is what larger customers get (RFC 6177).
+func site(a netip.Addr) netip.Addr { return masked(a, 48) }
+
+func masked(a netip.Addr, bits int) netip.Addr {
 	if !a.Is6() {
 		return a
 	}
-	const customer = 64
-	return netip.PrefixFrom(a.WithZone(""), customer).Masked().Addr()
+	return netip.PrefixFrom(a.WithZone(""), bits).Masked().Addr()
 }
 
 // addressOf is from where a connection comes; the zero Addr is not known.
