@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -65,7 +66,7 @@ func (c *Config) Prefix(prefix string, each func(rest, value string)) {
 	}
 }
 
-// Bool returns a setting that is on or off. What is neither counts as unset.
+// Bool returns a setting that is on or off. What is neither counts as unset: settings of which that must not be are among bools.
 func (c *Config) Bool(name string, unset bool) bool {
 	v, ok := c.Get(name)
 	if !ok {
@@ -90,7 +91,7 @@ func parseBool(v string) (on, ok bool) {
 	return false, false
 }
 
-// Int returns a number, which may end in k, m or g.
+// Int returns a number, which may end in k, m or g: one of ints.
 func (c *Config) Int(name string, unset int64) int64 {
 	v, ok := c.Get(name)
 	if !ok {
@@ -118,6 +119,9 @@ func parseInt(v string) (int64, error) {
 		}
 	}
 	n, err := strconv.ParseInt(v, 0, 64)
+	if err == nil && (n > math.MaxInt64/unit || n < math.MinInt64/unit) {
+		err = strconv.ErrRange
+	}
 	return n * unit, err
 }
 
@@ -202,6 +206,9 @@ func (f *configFiles) file(name string, depth int) error {
 		return fmt.Errorf("read configuration: %w", err)
 	}
 	if err := parseConfig(string(b), func(s setting) error {
+		if err := s.check(); err != nil {
+			return err
+		}
 		f.config.list = append(f.config.list, s)
 		return f.include(s, name, depth)
 	}); err != nil {
@@ -292,7 +299,9 @@ func (f *configFiles) environment() error {
 		}
 		for i := range n {
 			key := os.Getenv("GIT_CONFIG_KEY_" + strconv.Itoa(i))
-			f.say(key, os.Getenv("GIT_CONFIG_VALUE_"+strconv.Itoa(i)), false)
+			if err := f.say(key, os.Getenv("GIT_CONFIG_VALUE_"+strconv.Itoa(i)), false); err != nil {
+				return err
+			}
 		}
 	}
 	words, err := unquoteWords(os.Getenv("GIT_CONFIG_PARAMETERS"))
@@ -300,18 +309,24 @@ func (f *configFiles) environment() error {
 		return err
 	}
 	for _, w := range words {
-		f.say(w.name, w.value, w.bare)
+		if err := f.say(w.name, w.value, w.bare); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (f *configFiles) say(key, value string, bare bool) {
+func (f *configFiles) say(key, value string, bare bool) error {
 	first, last := strings.IndexByte(key, '.'), strings.LastIndexByte(key, '.')
 	if first <= 0 {
-		return
+		return nil
 	}
-	name := strings.ToLower(key[:first]) + key[first:last] + strings.ToLower(key[last:])
-	f.config.list = append(f.config.list, setting{name: name, value: value, bare: bare})
+	s := setting{name: strings.ToLower(key[:first]) + key[first:last] + strings.ToLower(key[last:]), value: value, bare: bare}
+	if err := s.check(); err != nil {
+		return fmt.Errorf("configuration in the environment: %w", err)
+	}
+	f.config.list = append(f.config.list, s)
+	return nil
 }
 
 // unquoteWords reads GIT_CONFIG_PARAMETERS: words in single quotes, either 'key=value' or 'key'='value'.
