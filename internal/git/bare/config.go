@@ -30,7 +30,6 @@ type setting struct {
 // Config is git's configuration (git-config(1)) as one repository sees it: later settings count over earlier ones.
 type Config struct {
 	list []setting
-	safe []string // safe.directory, which a repository cannot say of itself
 }
 
 // Get returns the value that counts.
@@ -132,9 +131,15 @@ type configFiles struct {
 	config Config
 }
 
-// loadConfig reads the configuration of the repository whose folder and common folder are given.
-func loadConfig(gitDir, commonDir string) (*Config, error) {
+// loadConfig reads the configuration of the repository whose folder and common folder are given. Of the repository's own nothing is read
+// before trust has seen what others say of safe.directory.
+func loadConfig(gitDir, commonDir string, trust func(safe []string) error) (*Config, error) {
 	f := &configFiles{gitDir: gitDir, home: os.Getenv("HOME")}
+	if err := f.environment(); err != nil {
+		return nil, err
+	}
+	said := f.config
+	f.config = Config{}
 	if on, _ := parseBool(os.Getenv("GIT_CONFIG_NOSYSTEM")); !on {
 		system, ok := os.LookupEnv("GIT_CONFIG_SYSTEM")
 		if !ok {
@@ -149,7 +154,9 @@ func loadConfig(gitDir, commonDir string) (*Config, error) {
 			return nil, err
 		}
 	}
-	f.config.safe = f.config.All("safe.directory")
+	if err := trust(append(f.config.All("safe.directory"), said.All("safe.directory")...)); err != nil {
+		return nil, err
+	}
 	if err := f.file(filepath.Join(commonDir, "config"), 0); err != nil {
 		return nil, err
 	}
@@ -158,12 +165,7 @@ func loadConfig(gitDir, commonDir string) (*Config, error) {
 			return nil, err
 		}
 	}
-	before := len(f.config.list)
-	if err := f.environment(); err != nil {
-		return nil, err
-	}
-	said := Config{list: f.config.list[before:]}
-	f.config.safe = append(f.config.safe, said.All("safe.directory")...)
+	f.config.list = append(f.config.list, said.list...) // counts over all files
 	return &f.config, nil
 }
 

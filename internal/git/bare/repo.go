@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,7 +42,7 @@ func Open(dir string, strict bool) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if found, err = filepath.Abs(found); err != nil {
+	if found, err = realPath(found); err != nil {
 		return nil, err
 	}
 	r := &Repo{dir: found, common: found, asked: dir}
@@ -50,13 +51,24 @@ func Open(dir string, strict bool) (*Repo, error) {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(found, name)
 		}
-		r.common = name
+		if r.common, err = realPath(name); err != nil {
+			return nil, err
+		}
 	}
-	if r.config, err = loadConfig(r.dir, r.common); err != nil {
+	if r.config, err = loadConfig(r.dir, r.common, r.checkOwner); err != nil {
 		return nil, err
 	}
 	r.space = namespace(os.Getenv("GIT_NAMESPACE"))
-	return r, errors.Join(r.checkOwner(), r.checkFormat())
+	return r, r.checkFormat()
+}
+
+// realPath is a path without symbolic links: who owns one need not own what it names, and may make it name another thing.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
 }
 
 // Dir is the repository's folder.
@@ -131,25 +143,33 @@ func isDir(path string) bool {
 
 // checkOwner refuses a repository of another user, whose hooks and configuration would run with this user's rights, unless safe.directory
 // names it (CVE-2022-24765).
-func (r *Repo) checkOwner() error {
-	if owned(r.dir) {
-		return nil
+func (r *Repo) checkOwner(safe []string) error {
+	for _, dir := range slices.Compact([]string{r.dir, r.common}) {
+		if !owned(dir) && !named(safe, dir) {
+			return fmt.Errorf("detected dubious ownership in repository at '%s': git config --global --add safe.directory %s: %w", dir, dir, errkind.Forbidden)
+		}
 	}
+	return nil
+}
+
+// named says whether safe.directory has a folder, whose path has no symbolic links. An empty value forgets those before it.
+func named(safe []string, dir string) bool {
 	ok := false
-	for _, s := range r.config.safe {
+	for _, s := range safe {
+		above, all := strings.CutSuffix(s, "/*")
+		if path, err := realPath(above); err == nil && s != "" && s != "*" {
+			above = path
+		}
 		switch {
 		case s == "":
 			ok = false
-		case s == "*", s == r.dir, s == filepath.Dir(r.dir) && filepath.Base(r.dir) == ".git":
+		case s == "*", !all && above == dir, !all && above == filepath.Dir(dir) && filepath.Base(dir) == ".git":
 			ok = true
-		case strings.HasSuffix(s, "/*") && strings.HasPrefix(r.dir, strings.TrimSuffix(s, "*")):
+		case all && strings.HasPrefix(dir, strings.TrimSuffix(above, "/")+"/"):
 			ok = true
 		}
 	}
-	if ok {
-		return nil
-	}
-	return fmt.Errorf("detected dubious ownership in repository at '%s': git config --global --add safe.directory %s: %w", r.dir, r.dir, errkind.Forbidden)
+	return ok
 }
 
 func owned(dir string) bool {
