@@ -229,7 +229,7 @@ func (x *exchange) sendFile(contentType string) error {
 	if x.name == "HEAD" {
 		dir = x.repo.dir
 	}
-	f, err := os.Open(filepath.Join(dir, filepath.FromSlash(x.name))) //nolint:gosec // a name that one of the patterns allows
+	f, err := openRegular(filepath.Join(dir, filepath.FromSlash(x.name))) // a name that one of the patterns allows
 	if err != nil {
 		return httpError{http.StatusNotFound, fmt.Sprintf("Cannot open '%s': %v", x.name, err)}
 	}

@@ -17,6 +17,10 @@ import (
 const (
 	// maxConfigBytes bounds one configuration file: the largest known have some hundred kilobytes of remotes.
 	maxConfigBytes = 4 << 20
+	// maxConfigTotal bounds all files of one repository's configuration together, as often as each is read.
+	maxConfigTotal = 16 << 20
+	// maxConfigFiles bounds how many they are: files that include several ones, over a few steps, would be any number.
+	maxConfigFiles = 1000
 	// maxIncludes is git's own bound on files that include each other.
 	maxIncludes = 10
 )
@@ -129,6 +133,8 @@ type configFiles struct {
 	gitDir string
 	home   string
 	config Config
+	files  int // that were read
+	bytes  int // of them
 }
 
 // loadConfig reads the configuration of the repository whose folder and common folder are given. Of the repository's own nothing is read
@@ -188,24 +194,21 @@ func (f *configFiles) users() []string {
 
 // file adds a file's settings. One that is not there, or not to be read by this user, has none.
 func (f *configFiles) file(name string, depth int) error {
-	if name == "" {
+	if name == "" || name == os.DevNull { // how one says that there is none
 		return nil
 	}
-	info, err := os.Stat(name)
+	if f.files++; f.files > maxConfigFiles {
+		return fmt.Errorf("configuration has more than %d files: %w", maxConfigFiles, errkind.TooLarge)
+	}
+	b, err := readFile(name, maxConfigBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return nil
 	case err != nil:
 		return fmt.Errorf("read configuration: %w", err)
-	case info.Size() > maxConfigBytes:
-		return fmt.Errorf("configuration %s has more than %d bytes: %w", name, maxConfigBytes, errkind.TooLarge)
 	}
-	b, err := os.ReadFile(name)
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return nil
-	case err != nil:
-		return fmt.Errorf("read configuration: %w", err)
+	if f.bytes += len(b); f.bytes > maxConfigTotal {
+		return fmt.Errorf("configuration has more than %d bytes in all: %w", maxConfigTotal, errkind.TooLarge)
 	}
 	if err := parseConfig(string(b), func(s setting) error {
 		if err := s.check(); err != nil {
@@ -268,28 +271,32 @@ func (f *configFiles) holds(condition, from string) bool {
 	return matchPath(pattern, dir)
 }
 
-// matchPath matches a pattern in which ** stands for any folders.
+// matchPath matches a pattern in which ** stands for any folders. It takes steps as many as the pattern's parts times the name's: after a
+// part that does not match, only the last ** may take one part more.
 func matchPath(pattern, name string) bool {
-	head, tail, ok := strings.Cut(pattern, "**")
-	if !ok {
-		hit, err := path.Match(pattern, name)
-		return hit && err == nil
-	}
-	for i := range len(name) + 1 {
-		hit, err := path.Match(head, name[:i])
-		if head == "" && i == 0 {
-			hit, err = true, nil
-		}
-		if !hit || err != nil {
+	want, have := strings.Split(pattern, "/"), strings.Split(name, "/")
+	i, j, star, from := 0, 0, -1, 0 // star: where the last ** is; from: what is behind it
+	for j < len(have) {
+		switch {
+		case i < len(want) && want[i] == "**":
+			if i == len(want)-1 {
+				return true // what is inside: there is something
+			}
+			star, from, i = i, j, i+1
 			continue
-		}
-		for j := i; j <= len(name); j++ {
-			if tail == "" || matchPath(strings.TrimPrefix(tail, "/"), strings.TrimPrefix(name[j:], "/")) {
-				return true
+		case i < len(want):
+			if hit, err := path.Match(want[i], have[j]); hit && err == nil {
+				i, j = i+1, j+1
+				continue
 			}
 		}
+		if star < 0 {
+			return false
+		}
+		from++
+		i, j = star+1, from
 	}
-	return false
+	return i == len(want)
 }
 
 // environment adds what git -c and its callers say: GIT_CONFIG_COUNT and what goes with it, and GIT_CONFIG_PARAMETERS.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,7 +79,7 @@ func (r *Repo) readSkipList(path string, skip map[git.OID]bool) error {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(r.dir, path)
 	}
-	f, err := os.Open(path) //nolint:gosec // the repository's own configuration names it
+	f, err := openRegular(path)
 	if err != nil {
 		return fmt.Errorf("could not open object name list: %s: %w", filepath.Base(path), errkind.Invalid)
 	}

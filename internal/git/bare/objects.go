@@ -64,7 +64,7 @@ func splitAlternates(s string) []string {
 
 // borrowed adds what dir borrows from (objects/info/alternates).
 func borrowed(dirs []string, dir string, depth int) []string {
-	b, err := os.ReadFile(filepath.Join(dir, "info", "alternates"))
+	b, err := readFile(filepath.Join(dir, "info", "alternates"), maxListFile)
 	if err != nil || depth > maxAlternates {
 		return dirs
 	}
@@ -149,7 +149,7 @@ func (o *objects) openPack(ctx context.Context, dir, name string) (*pack.Pack, e
 	if _, err := os.Stat(idx); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +299,7 @@ func looseNames(dir string) ([]git.OID, error) {
 
 // readLooseObject reads and checks one loose object.
 func readLooseObject(path string, id git.OID) (git.Object, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return git.Object{}, err
 	}

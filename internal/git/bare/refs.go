@@ -31,7 +31,7 @@ type refState struct {
 // readRefs reads all references. Loose ones are read first: what git packs meanwhile is then in packed-refs.
 func (r *Repo) readRefs() (*refState, error) {
 	s := &refState{direct: map[git.RefName]git.OID{}, symbolic: map[git.RefName]git.RefName{}}
-	if b, err := os.ReadFile(filepath.Join(r.dir, "HEAD")); err == nil {
+	if b, err := readFile(filepath.Join(r.dir, "HEAD"), maxSmallFile); err == nil {
 		s.head = strings.TrimRight(string(b), " \t\r\n")
 	} else if link, err := os.Readlink(filepath.Join(r.dir, "HEAD")); err == nil {
 		s.head = "ref: " + link
@@ -99,7 +99,7 @@ func readLoose(path string) (o git.OID, target git.RefName, err error) {
 	if link, err := os.Readlink(path); err == nil && strings.HasPrefix(link, "refs/") {
 		return o, git.RefName(link), nil
 	}
-	b, err := os.ReadFile(path)
+	b, err := readFile(path, maxSmallFile)
 	if err != nil {
 		return o, "", err
 	}
@@ -117,7 +117,7 @@ func readLoose(path string) (o git.OID, target git.RefName, err error) {
 // readPacked reads packed-refs (git-pack-refs(1)).
 func (s *refState) readPacked(common string) error {
 	s.packed, s.peeled, s.known = map[git.RefName]git.OID{}, map[git.RefName]git.OID{}, map[git.RefName]bool{}
-	f, err := os.Open(filepath.Join(common, "packed-refs"))
+	f, err := openRegular(filepath.Join(common, "packed-refs"))
 	if notThere(err) {
 		return nil
 	}

@@ -46,7 +46,7 @@ func Open(dir string, strict bool) (*Repo, error) {
 		return nil, err
 	}
 	r := &Repo{dir: found, common: found, asked: dir}
-	if b, err := os.ReadFile(filepath.Join(found, "commondir")); err == nil {
+	if b, err := readFile(filepath.Join(found, "commondir"), maxSmallFile); err == nil {
 		name := strings.TrimRight(string(b), "\n")
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(found, name)
@@ -103,7 +103,7 @@ func follow(path string) (string, bool) {
 		if info.IsDir() {
 			return path, isRepository(path)
 		}
-		b, err := os.ReadFile(path)
+		b, err := readFile(path, maxSmallFile)
 		name, ok := strings.CutPrefix(strings.TrimRight(string(b), "\r\n"), "gitdir: ")
 		if err != nil || !ok {
 			return "", false
@@ -119,7 +119,7 @@ func follow(path string) (string, bool) {
 // isRepository is git's own test: a HEAD, and folders for objects and references.
 func isRepository(dir string) bool {
 	common := dir
-	if b, err := os.ReadFile(filepath.Join(dir, "commondir")); err == nil {
+	if b, err := readFile(filepath.Join(dir, "commondir"), maxSmallFile); err == nil {
 		if common = strings.TrimRight(string(b), "\n"); !filepath.IsAbs(common) {
 			common = filepath.Join(dir, common)
 		}
@@ -128,7 +128,7 @@ func isRepository(dir string) bool {
 	if d := os.Getenv("GIT_OBJECT_DIRECTORY"); d != "" {
 		objects = d
 	}
-	head, err := os.ReadFile(filepath.Join(dir, "HEAD"))
+	head, err := readFile(filepath.Join(dir, "HEAD"), maxSmallFile)
 	if err != nil || !isDir(objects) || !isDir(filepath.Join(common, "refs")) {
 		return false
 	}
@@ -209,7 +209,7 @@ func (r *Repo) workTree() string {
 		}
 		return dir
 	}
-	if b, err := os.ReadFile(filepath.Join(r.dir, "gitdir")); err == nil { // a linked one
+	if b, err := readFile(filepath.Join(r.dir, "gitdir"), maxSmallFile); err == nil { // a linked one
 		return filepath.Dir(strings.TrimSpace(string(b)))
 	}
 	return filepath.Dir(r.dir)

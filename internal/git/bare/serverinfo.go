@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -89,6 +88,6 @@ func (r *Repo) others(ctx context.Context, st *state) []git.OID {
 }
 
 func readText(path string) (string, error) {
-	b, err := os.ReadFile(path)
+	b, err := readFile(path, maxSmallFile)
 	return strings.TrimSpace(string(b)), err
 }

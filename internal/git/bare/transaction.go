@@ -194,7 +194,7 @@ func (r *Repo) dropPacked(s *refState, list []*held) error {
 
 // copyPacked copies packed-refs without some references.
 func copyPacked(to *os.File, path string, gone map[string]bool) error {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return err
 	}

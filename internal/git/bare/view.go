@@ -74,7 +74,7 @@ func testIn(store *odb.Store) objectTest {
 
 // readShallow reads the commits at which the repository's history ends.
 func (r *Repo) readShallow() map[git.OID]bool {
-	b, err := os.ReadFile(r.shallowFile())
+	b, err := readFile(r.shallowFile(), maxListFile)
 	if err != nil {
 		return nil
 	}
