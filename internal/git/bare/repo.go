@@ -22,6 +22,7 @@ import (
 	"syscall"
 
 	"github.com/skep-dev/skep/internal/errkind"
+	"github.com/skep-dev/skep/internal/git"
 )
 
 // Repo is one repository on disk.
@@ -58,7 +59,9 @@ func Open(dir string, strict bool) (*Repo, error) {
 	if r.config, err = loadConfig(r.dir, r.common, r.checkOwner); err != nil {
 		return nil, err
 	}
-	r.space = namespace(os.Getenv("GIT_NAMESPACE"))
+	if r.space, err = namespace(os.Getenv("GIT_NAMESPACE")); err != nil {
+		return nil, err
+	}
 	return r, r.checkFormat()
 }
 
@@ -226,14 +229,19 @@ func (r *Repo) objectsDir() string {
 }
 
 // namespace is the prefix of the references of a namespace: a/b is refs/namespaces/a/refs/namespaces/b/.
-func namespace(name string) string {
+func namespace(name string) (string, error) {
 	var b strings.Builder
 	for part := range strings.SplitSeq(name, "/") {
 		if part != "" {
 			b.WriteString("refs/namespaces/" + part + "/")
 		}
 	}
-	return b.String()
+	if b.Len() > 0 {
+		if _, err := git.ParseRefName(strings.TrimSuffix(b.String(), "/")); err != nil {
+			return "", fmt.Errorf("GIT_NAMESPACE is %q: %w", name, err)
+		}
+	}
+	return b.String(), nil
 }
 
 // notThere reports whether an error says that there is no such file.

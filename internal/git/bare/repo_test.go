@@ -75,3 +75,22 @@ func TestSafeDirectories(t *testing.T) {
 		t.Error("a common folder of another user is let pass")
 	}
 }
+
+// A namespace is part of paths, and must not lead out of refs.
+func TestNamespacesThatAreNone(t *testing.T) {
+	dir := newRepository(t, "")
+	for _, name := range []string{"..", "a/../../b", "a.lock", "a b", "a\nb"} {
+		t.Setenv("GIT_NAMESPACE", name)
+		if _, err := Open(dir, true); !errors.Is(err, errkind.Invalid) {
+			t.Errorf("Open in the namespace %q = %v, want %v", name, err, errkind.Invalid)
+		}
+	}
+	t.Setenv("GIT_NAMESPACE", "a/b")
+	r, err := Open(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "refs/namespaces/a/refs/namespaces/b/"; r.space != want {
+		t.Errorf("the prefix is %s, want %s", r.space, want)
+	}
+}
