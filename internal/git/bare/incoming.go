@@ -58,12 +58,12 @@ func (in *incoming) drop() {
 	_ = os.RemoveAll(in.dir) // git gc removes what is left
 }
 
-// write puts received objects into the quarantine: few as loose objects, many as a pack.
+// write puts received objects into the quarantine: few as loose objects, many or large ones as a pack.
 func (in *incoming) write(q *pack.Received, limit int64) error {
 	if q.Pack.Len() == 0 {
 		return nil
 	}
-	if int64(q.Pack.Len()) < limit {
+	if int64(q.Pack.Len()) < limit && fitsLoose(q.Pack) {
 		return in.unpack(q.Pack)
 	}
 	base := filepath.Join(in.dir, "pack", "pack-"+q.Pack.Checksum().String())
@@ -78,6 +78,18 @@ func (in *incoming) write(q *pack.Received, limit int64) error {
 		_, err := w.Write(q.Idx)
 		return err
 	})
+}
+
+// fitsLoose says whether objects may be loose, which each request inflates: else a small push of large objects, which cost nothing to
+// deflate, would cost each that follows much.
+func fitsLoose(p *pack.Pack) bool {
+	left := int64(maxLooseInMemory)
+	for at := range pack.Pos(p.Len() - p.Appended()) {
+		if left -= p.ObjectSize(at); left < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // writeNew makes a file that nobody changes any more, and has it on disk.
