@@ -94,10 +94,11 @@ func (s *refState) addLoose(common string, name git.RefName) {
 	}
 }
 
-// readLoose reads one file of a reference.
+// readLoose reads one file of a reference. What a symbolic one names becomes a path as well, so that it must be a name.
 func readLoose(path string) (o git.OID, target git.RefName, err error) {
 	if link, err := os.Readlink(path); err == nil && strings.HasPrefix(link, "refs/") {
-		return o, git.RefName(link), nil
+		target, err = git.ParseRefName(link)
+		return o, target, err
 	}
 	b, err := readFile(path, maxSmallFile)
 	if err != nil {
@@ -105,7 +106,8 @@ func readLoose(path string) (o git.OID, target git.RefName, err error) {
 	}
 	text := strings.TrimRight(string(b), " \t\r\n")
 	if name, ok := strings.CutPrefix(text, "ref:"); ok {
-		return o, git.RefName(strings.TrimLeft(name, " \t")), nil
+		target, err = git.ParseRefName(strings.TrimLeft(name, " \t"))
+		return o, target, err
 	}
 	if len(text) > 2*git.OIDSize && (text[2*git.OIDSize] == ' ' || text[2*git.OIDSize] == '\n') {
 		text = text[:2*git.OIDSize]
@@ -143,7 +145,10 @@ func (s *refState) readPacked(common string) error {
 			if !ok || err != nil {
 				return fmt.Errorf("packed-refs has the line %q: %w", line, errkind.Invalid)
 			}
-			last = git.RefName(name)
+			if last, err = git.ParseRefName(name); err != nil {
+				last = "" // as for a loose one, there is none
+				continue
+			}
 			s.packed[last], s.known[last] = o, fully
 		}
 	}
@@ -171,7 +176,11 @@ func (s *refState) resolve(name git.RefName) (o git.OID, last git.RefName, ok bo
 // headTarget is what HEAD names: a reference, or an object when it is detached.
 func (s *refState) headTarget() (git.RefName, git.OID) {
 	if name, ok := strings.CutPrefix(s.head, "ref:"); ok {
-		return git.RefName(strings.TrimLeft(name, " \t")), git.OID{}
+		target, err := git.ParseRefName(strings.TrimLeft(name, " \t"))
+		if err != nil {
+			return "", git.OID{}
+		}
+		return target, git.OID{}
 	}
 	o, err := git.ParseOID(s.head)
 	if err != nil {
