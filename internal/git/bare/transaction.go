@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/skep-dev/skep/internal/errkind"
 	"github.com/skep-dev/skep/internal/git"
@@ -58,6 +59,15 @@ func (r *Repo) transaction(ctx context.Context, h *hooks, changes []change) (err
 		}
 		list = append(list, one)
 	}
+	// git may have packed a reference since the state was read, which is then no file any more. With its lock held that cannot be.
+	if err := state.readPacked(r.common); err != nil {
+		return err
+	}
+	for _, c := range list {
+		if err := r.compare(state, c); err != nil {
+			return err
+		}
+	}
 	if err := r.conflicts(state, list); err != nil {
 		return err
 	}
@@ -70,9 +80,11 @@ func (r *Repo) transaction(ctx context.Context, h *hooks, changes []change) (err
 			c.old = c.now
 		}
 	}
-	if err := r.dropPacked(state, list); err != nil {
+	unlock, err := r.dropPacked(list)
+	if err != nil {
 		return err
 	}
+	defer unlock()
 	id := r.identity()
 	for i, c := range list {
 		if err := r.move(c, id); err != nil {
@@ -83,6 +95,7 @@ func (r *Repo) transaction(ctx context.Context, h *hooks, changes []change) (err
 			return err
 		}
 	}
+	unlock()
 	_ = r.tellTransaction(ctx, h, "committed", changes) // its exit status changes nothing
 	return nil
 }
@@ -101,7 +114,7 @@ func (r *Repo) tellTransaction(ctx context.Context, h *hooks, phase string, chan
 	return cmd.Run()
 }
 
-// hold locks one reference and sees that it has its old value.
+// hold locks one reference.
 func (r *Repo) hold(s *refState, c change) (*held, error) {
 	h := &held{change: c, target: c.name}
 	if _, symbolic := s.symbolic[c.name]; symbolic && !c.new.IsZero() {
@@ -115,25 +128,29 @@ func (r *Repo) hold(s *refState, c change) (*held, error) {
 		}
 		return nil, errRef(c.name, "%v", err)
 	}
-	now, target, err := readLoose(path)
+	return h, nil
+}
+
+// compare sees that a reference which is locked has its old value.
+func (r *Repo) compare(s *refState, h *held) error {
+	now, target, err := readLoose(h.lock.path)
 	switch {
 	case err == nil && target != "":
-		now, _, _ = s.resolve(c.name)
+		now, _, _ = s.resolve(h.name)
 	case err != nil:
 		now = s.packed[h.target]
 	}
-	if now != c.old && !c.any {
-		h.lock.drop()
+	if now != h.old && !h.any {
 		switch {
 		case now.IsZero():
-			return nil, errRef(c.name, "unable to resolve reference '%s'", c.name)
-		case c.old.IsZero():
-			return nil, errRef(c.name, "reference already exists")
+			return errRef(h.name, "unable to resolve reference '%s'", h.name)
+		case h.old.IsZero():
+			return errRef(h.name, "reference already exists")
 		}
-		return nil, errRef(c.name, "is at %s but expected %s", now, c.old)
+		return errRef(h.name, "is at %s but expected %s", now, h.old)
 	}
 	h.now, h.logs = now, r.logsFor(s, h)
-	return h, nil
+	return nil
 }
 
 // conflicts refuses references that would be a folder of others.
@@ -169,27 +186,54 @@ func (r *Repo) conflicts(s *refState, list []*held) error {
 	return nil
 }
 
-// dropPacked removes references that are deleted from packed-refs, before they go as files: else an old value would come up again.
-func (r *Repo) dropPacked(s *refState, list []*held) error {
-	gone := map[string]bool{}
-	for _, c := range list {
-		if _, packed := s.packed[c.target]; packed && c.new.IsZero() {
-			gone[string(c.target)] = true
-		}
-	}
-	if len(gone) == 0 {
-		return nil
+// dropPacked removes references that are deleted from packed-refs, before they go as files: else an old value would come up again. Until
+// unlock is called nobody else writes packed-refs, in which git would put them again while they are files. It may be called twice.
+func (r *Repo) dropPacked(list []*held) (unlock func(), err error) {
+	if !slices.ContainsFunc(list, func(c *held) bool { return c.new.IsZero() }) {
+		return func() {}, nil
 	}
 	path := filepath.Join(r.common, "packed-refs")
 	l, err := lock(path, r.config.Int("core.packedrefstimeout", packedLockWait))
 	if err != nil {
-		return fmt.Errorf("lock packed-refs: %w", err)
+		return nil, fmt.Errorf("lock packed-refs: %w", err)
 	}
-	if err := copyPacked(l.f, path, gone); err != nil {
-		l.drop()
-		return fmt.Errorf("rewrite packed-refs: %w", err)
+	unlock = sync.OnceFunc(l.drop)
+	var now refState
+	if err := now.readPacked(r.common); err != nil {
+		unlock()
+		return nil, err
 	}
-	return l.commit()
+	gone := map[string]bool{}
+	for _, c := range list {
+		if _, packed := now.packed[c.target]; packed && c.new.IsZero() {
+			gone[string(c.target)] = true
+		}
+	}
+	if len(gone) > 0 {
+		err = rewritePacked(path, gone)
+	}
+	if err != nil {
+		unlock()
+		return nil, fmt.Errorf("rewrite packed-refs: %w", err)
+	}
+	return unlock, nil
+}
+
+// rewritePacked replaces packed-refs by way of the file that git uses for it, while the lock is held.
+func rewritePacked(path string, gone map[string]bool) error {
+	_ = os.Remove(path + ".new")                                                 // of who had the lock and ended
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // as git: the umask decides
+	if err != nil {
+		return err
+	}
+	err = copyPacked(f, path, gone)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		_ = os.Remove(path + ".new") // what is left nobody reads
+	}
+	return err
 }
 
 // copyPacked copies packed-refs without some references.
