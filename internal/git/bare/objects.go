@@ -158,8 +158,10 @@ func (o *objects) openPack(ctx context.Context, dir, name string) (*pack.Pack, e
 		return nil, err
 	}
 	side := filepath.Join(dir, "info", "skep", strings.TrimSuffix(filepath.Base(name), ".pack"))
-	if p := openWithTable(f, info.Size(), idx, side); p != nil {
-		return p, nil
+	if ownFolder(filepath.Dir(side)) {
+		if p := openWithTable(f, info.Size(), idx, side); p != nil {
+			return p, nil
+		}
 	}
 	q, err := pack.Receive(ctx, bufio.NewReaderSize(f, 1<<20), pack.ReceiveOptions{
 		Check: anything, MaxPackBytes: maxStoredPack, MaxObjectBytes: 1<<32 - 1, MaxTotalBytes: maxStoredPack, MemoryPack: keepTableFrom,
@@ -199,9 +201,16 @@ func openWithTable(f *os.File, size int64, idx, side string) *pack.Pack {
 	return p
 }
 
-// keepTable writes a table down for the requests that follow, where this user may write. Without it all is correct and slower.
+// ownFolder reports whether a folder is one, no link to one, into which only this user writes: tables are believed.
+func ownFolder(dir string) bool {
+	info, err := os.Lstat(dir)
+	return err == nil && info.IsDir() && info.Mode().Perm()&0o022 == 0 && owned(dir)
+}
+
+// keepTable writes a table down for the requests that follow, where this user may write and nobody else. Without it all is correct and
+// slower.
 func keepTable(side string, idx, table []byte) {
-	if err := os.MkdirAll(filepath.Dir(side), 0o777); err != nil {
+	if err := os.MkdirAll(filepath.Dir(side), 0o755); err != nil || !ownFolder(filepath.Dir(side)) { //nolint:gosec // others may read
 		return
 	}
 	for _, f := range []struct {
