@@ -2,6 +2,7 @@ package bare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,7 +71,10 @@ func (h *hooks) environ() []string {
 	return append(env, "GIT_DIR=.")
 }
 
-// run runs a hook, if there is one. Its exit status, when it is not 0, is the error.
+// errNotStarted is of a hook that is there and could not be run: its interpreter is missing, or the machine has no room for a process.
+var errNotStarted = errors.New("cannot run hook")
+
+// run runs a hook, if there is one. Its exit status, when it is not 0, is the error. That it could not be started is said in messages.
 func (h *hooks) run(ctx context.Context, name, input string, messages io.Writer, args ...string) error {
 	path := h.find(name)
 	if path == "" {
@@ -78,7 +82,12 @@ func (h *hooks) run(ctx context.Context, name, input string, messages io.Writer,
 	}
 	cmd := h.command(ctx, path, messages, args...)
 	cmd.Stdin = strings.NewReader(input)
-	return cmd.Run()
+	err := cmd.Run()
+	if err != nil && cmd.Process == nil {
+		err = fmt.Errorf("%w %s: %w", errNotStarted, name, err)
+		_, _ = fmt.Fprintf(messages, "error: %v\n", err) // whether he reads it changes nothing
+	}
+	return err
 }
 
 // hookLines is what hooks read: a line for each update.

@@ -30,7 +30,7 @@ func (r *Repo) ReceivePack(ctx context.Context, in io.Reader, out, messages io.W
 		return err
 	}
 	defer st.close()
-	rc := &receiver{repo: r, state: st}
+	rc := &receiver{repo: r, state: st, log: messages}
 	defer rc.dropQuarantine()
 	opts := receiveOptions(s)
 	opts.Messages, opts.Reported = messages, rc.after
@@ -45,6 +45,7 @@ type receiver struct {
 	state    *state
 	incoming *incoming // nil: the push has no objects
 
+	log      io.Writer // of whoever runs this program
 	messages io.Writer
 	warnings []string // of fsck; guarded by warnMu while the pack is read
 	warnMu   sync.Mutex
@@ -364,12 +365,18 @@ func (rc *receiver) after(ctx context.Context, messages io.Writer) {
 		return
 	}
 	h := rc.repo.hooks(pushEnv(rc.options)...)
-	_ = h.run(ctx, "post-receive", hookLines(rc.done), messages) // what a hook says afterwards undoes nothing
+	run := func(name, input string, args ...string) {
+		// What a hook says afterwards undoes nothing. That it did not run is for the owner to mend, who need not be who pushes.
+		if err := h.run(ctx, name, input, messages, args...); errors.Is(err, errNotStarted) && rc.log != nil && rc.log != messages {
+			_, _ = fmt.Fprintf(rc.log, "error: %v\n", err)
+		}
+	}
+	run("post-receive", hookLines(rc.done))
 	var args []string
 	for _, name := range rc.told {
 		args = append(args, string(name))
 	}
-	_ = h.run(ctx, "post-update", "", messages, args...)
+	run("post-update", "", args...)
 	rc.repo.maintain(ctx, messages)
 	if rc.repo.config.Bool("receive.updateserverinfo", false) {
 		if err := rc.repo.writeServerInfo(ctx); err != nil {
