@@ -137,6 +137,14 @@ func (w *witness) Sign(rand io.Reader, data []byte) (*ssh.Signature, error) {
 	return w.Signer.Sign(rand, data) //nolint:wrapcheck // it stands for the key
 }
 
+// Algorithms are those of the key: of an RSA key not all that there are for such.
+func (w *witness) Algorithms() []string {
+	if s, ok := w.Signer.(ssh.MultiAlgorithmSigner); ok {
+		return s.Algorithms()
+	}
+	return []string{w.PublicKey().Type()}
+}
+
 // SignWithAlgorithm is Sign where the client has chosen how.
 func (w *witness) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
 	w.signs()
