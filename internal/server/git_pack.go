@@ -48,14 +48,7 @@ func (s *Server) serveUploadPack(c *call, r *http.Request, p gitPath) {
 		c.op = usage.Fetch
 	}
 	err := s.enter(c, r, s.transfers, func(ctx context.Context) error {
-		repo, err := s.gitRepo(ctx, c, p, policy.RepoRead)
-		if err != nil {
-			return err
-		}
-		if err := c.narrow(ctx, repo); err != nil {
-			return err
-		}
-		cell, err := s.open(ctx, repo)
+		cell, _, err := s.gitCell(ctx, c, p)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/skep-dev/skep/internal/git/odb"
 	"github.com/skep-dev/skep/internal/git/protocol"
 	"github.com/skep-dev/skep/internal/policy"
+	"github.com/skep-dev/skep/internal/router"
 	"github.com/skep-dev/skep/internal/usage"
 )
 
@@ -37,6 +38,19 @@ func splitRepoPath(head, rest string) (gitPath, bool) {
 func (s *Server) gitRepo(ctx context.Context, c *call, p gitPath, a policy.Action) (control.Repo, error) {
 	ctx = context.WithValue(ctx, callKey{}, c)
 	return s.repo(ctx, c.principal, a, func() (control.Repo, error) { return s.control.RepoByName(ctx, p.tenant, p.name) })
+}
+
+// gitCell opens a repository that somebody wants to fetch from. The caller releases it.
+func (s *Server) gitCell(ctx context.Context, c *call, p gitPath) (*router.Repo, control.Repo, error) {
+	repo, err := s.gitRepo(ctx, c, p, policy.RepoRead)
+	if err != nil {
+		return nil, repo, err
+	}
+	if err := c.narrow(ctx, repo); err != nil {
+		return nil, repo, err
+	}
+	cell, err := s.open(ctx, repo)
+	return cell, repo, err
 }
 
 // defaultBranch is where the HEAD of a new repository points, if nobody says otherwise.

@@ -118,14 +118,7 @@ func parseStreamPath(path string) (gitPath, bool) {
 
 // sendStream serves those who fetch.
 func (s *Server) sendStream(ctx context.Context, c *call, p gitPath, st Stream) error {
-	repo, err := s.gitRepo(ctx, c, p, policy.RepoRead)
-	if err != nil {
-		return err
-	}
-	if err := c.narrow(ctx, repo); err != nil {
-		return err
-	}
-	cell, err := s.open(ctx, repo)
+	cell, repo, err := s.gitCell(ctx, c, p)
 	if err != nil {
 		return err
 	}
